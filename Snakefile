@@ -1,0 +1,267 @@
+# The whole reproduction: data -> runs -> tables and figures -> claims -> paper and report.
+#
+#   snakemake --configfile config/laptop.yaml --cores 2
+#
+# Every rule calls a command that can be typed by hand; nothing is computed here.
+
+import os
+import sys
+
+sys.path.insert(0, workflow.basedir)
+from experiments import config as suite
+
+if not workflow.overwrite_configfiles:
+    raise WorkflowError("name a scale: snakemake --configfile config/laptop.yaml --cores 2")
+CONFIG = str(workflow.overwrite_configfiles[-1])
+try:
+    SETTINGS = suite.load(CONFIG)
+except suite.UserError as error:
+    print(f"error: {error}", file=sys.stderr)
+    os._exit(2)  # one line for a user's mistake; an exception would be printed with the Snakefile's traceback
+
+SCALE, DATA = SETTINGS.scale, SETTINGS.data_dir
+RESULTS, FIGURES = f"results/{SCALE}", f"figures/{SCALE}"
+RUNS, LOGS, TIMES = f"{RESULTS}/runs", f"{RESULTS}/logs", f"{RESULTS}/benchmarks"
+ANALYSIS = sorted(str(path) for path in Path("experiments/analysis").glob("*.py"))
+FACES = SETTINGS.introvae.dataset
+RESULT_FILES = ["config.yaml", "history.csv", "metrics.json", "provenance.json"]
+
+AUTOENCODER = expand("{method}/seed-{seed}", method=SETTINGS.sparse_autoencoder.all_methods(), seed=SETTINGS.sparse_autoencoder.seeds)
+INTROVAE = expand("{method}/seed-{seed}", method=SETTINGS.introvae.methods, seed=SETTINGS.introvae.seeds)
+DESCENT_SEED = SETTINGS.gradient_descent.seed
+DESCENT = expand("{function}-{rule}/seed-{seed}", function=["rosenbrock", "beale"], rule=["fixed", "barzilai_borwein"], seed=DESCENT_SEED)
+CLASSIFIER = f"{RUNS}/digit_classifier/default/seed-{SETTINGS.digit_classifier.seed}"
+
+# figure or table -> its caption in the report
+FIGURES_OF = {
+    "gradient_descent": ["figure_2_rosenbrock", "beale_trajectories", "steps_by_step_size", "steps_by_start"],
+    "sparse_autoencoder": ["figure_5_autoencoder_losses", "figure_6_digits", "sparsity_frontier"],
+    "introvae": ["figure_3_train_faces", "figure_4_held_out_faces", "introvae_quality", "introvae_course", "prior_samples"],
+}
+TABLES_OF = {
+    "gradient_descent": ["gradient_descent"],
+    "sparse_autoencoder": ["sparse_autoencoder"],
+    "introvae": ["introvae_train", "introvae_held_out"],
+}
+RUNS_OF = {"gradient_descent": DESCENT, "sparse_autoencoder": AUTOENCODER, "introvae": INTROVAE}
+
+
+def runs_of(experiment):
+    return expand(f"{RUNS}/{experiment}/{{run}}/{{file}}", run=RUNS_OF[experiment], file=[*RESULT_FILES, "samples.npz"])
+
+
+def run_outputs(folder):
+    return [f"{RUNS}/{folder}/{file}" for file in [*RESULT_FILES, "samples.npz"]]
+
+
+def identity(experiment, **which):
+    """What a run depends on besides its code: a change makes it stale, and no other run."""
+    settings = getattr(SETTINGS, experiment)
+    if "method" in which:
+        methods = settings.all_methods() if experiment == "sparse_autoencoder" else settings.methods
+        which["weighting"] = methods[which["method"]].model_dump_json()
+    return which | {"settings": settings.model_dump_json(exclude={"seeds", "lambdas", "methods"})}
+
+
+wildcard_constraints:
+    seed=r"\d+",
+    function="rosenbrock|beale",
+    rule="fixed|barzilai_borwein",
+
+
+rule all:
+    input:
+        f"{RESULTS}/paper.pdf",
+        f"{RESULTS}/report.html",
+
+
+rule fetch_mnist:
+    output:
+        expand(f"{DATA}/mnist/{{split}}-{{part}}-ubyte", split=["train", "t10k"], part=["images-idx3", "labels-idx1"]),
+    log:
+        f"{LOGS}/fetch_mnist.log",
+    benchmark:
+        f"{TIMES}/fetch_mnist.tsv"
+    shell:
+        "python -m experiments.data fetch mnist --data-dir {DATA} > {log} 2>&1"
+
+
+rule fetch_faces:
+    output:
+        touch(f"{RESULTS}/{FACES}.verified"),
+    log:
+        f"{LOGS}/fetch_faces.log",
+    benchmark:
+        f"{TIMES}/fetch_faces.tsv"
+    shell:
+        "python -m experiments.data fetch {FACES} --data-dir {DATA} > {log} 2>&1"
+
+
+rule gradient_descent:
+    input:
+        suite.source_files("gradient_descent"),
+    output:
+        run_outputs("gradient_descent/{function}-{rule}/seed-{seed}"),
+    params:
+        identity=lambda wildcards: identity("gradient_descent"),
+    log:
+        f"{LOGS}/gradient_descent/{{function}}-{{rule}}-{{seed}}.log",
+    benchmark:
+        f"{TIMES}/gradient_descent/{{function}}-{{rule}}-{{seed}}.tsv"
+    shell:
+        "python -m experiments.gradient_descent --config {CONFIG} --function {wildcards.function} "
+        "--step-rule {wildcards.rule} --seed {wildcards.seed} --overwrite > {log} 2>&1"
+
+
+rule digit_classifier:
+    input:
+        rules.fetch_mnist.output,
+        suite.source_files("digit_classifier"),
+    output:
+        [f"{CLASSIFIER}/{file}" for file in [*RESULT_FILES, "checkpoint.pt"]],
+    params:
+        identity=identity("digit_classifier"),
+    log:
+        f"{LOGS}/digit_classifier.log",
+    benchmark:
+        f"{TIMES}/digit_classifier.tsv"
+    shell:
+        "python -m experiments.digit_classifier --config {CONFIG} --overwrite > {log} 2>&1"
+
+
+rule sparse_autoencoder:
+    input:
+        rules.fetch_mnist.output,
+        rules.digit_classifier.output,
+        suite.source_files("sparse_autoencoder"),
+    output:
+        run_outputs("sparse_autoencoder/{method}/seed-{seed}"),
+    params:
+        identity=lambda wildcards: identity("sparse_autoencoder", method=wildcards.method),
+    log:
+        f"{LOGS}/sparse_autoencoder/{{method}}-{{seed}}.log",
+    benchmark:
+        f"{TIMES}/sparse_autoencoder/{{method}}-{{seed}}.tsv"
+    shell:
+        "python -m experiments.sparse_autoencoder --config {CONFIG} --method {wildcards.method} "
+        "--seed {wildcards.seed} --overwrite > {log} 2>&1"
+
+
+rule introvae:
+    input:
+        rules.fetch_faces.output,
+        suite.source_files("introvae"),
+    output:
+        run_outputs("introvae/{method}/seed-{seed}"),
+    params:
+        identity=lambda wildcards: identity("introvae", method=wildcards.method),
+    priority: 10  # the longest jobs start first, so that no core is idle at the end
+    log:
+        f"{LOGS}/introvae/{{method}}-{{seed}}.log",
+    benchmark:
+        f"{TIMES}/introvae/{{method}}-{{seed}}.tsv"
+    shell:
+        "python -m experiments.introvae --config {CONFIG} --method {wildcards.method} "
+        "--seed {wildcards.seed} --overwrite > {log} 2>&1"
+
+
+for experiment in RUNS_OF:
+
+    rule:
+        name:
+            f"tables_{experiment}"
+        input:
+            runs_of(experiment),
+            ANALYSIS,
+        output:
+            report(
+                [f"{RESULTS}/tables/{table}.csv" for table in TABLES_OF[experiment]],
+                caption=f"paper/captions/table_{experiment}.rst",
+                category="Tables",
+                labels={"experiment": experiment},
+            ),
+            expand(f"{RESULTS}/tables/{{table}}.{{form}}", table=TABLES_OF[experiment], form=["md", "tex"]),
+        params:
+            experiment=experiment,
+        log:
+            f"{LOGS}/tables_{experiment}.log",
+        benchmark:
+            f"{TIMES}/tables_{experiment}.tsv"
+        shell:
+            "python -m experiments.analysis.tables {params.experiment} --config {CONFIG} > {log} 2>&1"
+
+    rule:
+        name:
+            f"figures_{experiment}"
+        input:
+            runs_of(experiment),
+            ANALYSIS,
+        output:
+            [
+                report(
+                    f"{FIGURES}/{figure}.png",
+                    caption=f"paper/captions/{figure}.rst",
+                    category="Figures",
+                    labels={"experiment": experiment, "figure": figure},
+                )
+                for figure in FIGURES_OF[experiment]
+            ],
+            [f"{FIGURES}/{figure}.pdf" for figure in FIGURES_OF[experiment]],
+        params:
+            experiment=experiment,
+        log:
+            f"{LOGS}/figures_{experiment}.log",
+        benchmark:
+            f"{TIMES}/figures_{experiment}.tsv"
+        shell:
+            "python -m experiments.analysis.figures {params.experiment} --config {CONFIG} > {log} 2>&1"
+
+
+rule claims:
+    input:
+        [runs_of(experiment) for experiment in RUNS_OF],
+        ANALYSIS,
+        "paper/claims.yaml",
+        "paper/published.yaml",
+    output:
+        report(f"{RESULTS}/claims.csv", caption="paper/captions/claims.rst", category="Claims"),
+        f"{RESULTS}/claims.md",
+        f"{RESULTS}/claims.tex",
+        f"{RESULTS}/numbers.json",
+    log:
+        f"{LOGS}/claims.log",
+    benchmark:
+        f"{TIMES}/claims.tsv"
+    shell:
+        "python -m experiments.analysis.claims --config {CONFIG} > {log} 2>&1"
+
+
+rule paper:
+    input:
+        rules.claims.output,
+        [f"{RESULTS}/tables/{table}.csv" for tables in TABLES_OF.values() for table in tables],
+        [f"{FIGURES}/{figure}.pdf" for figures in FIGURES_OF.values() for figure in figures],
+        ANALYSIS,
+        "paper/paper.typ",
+        "paper/published.yaml",
+    output:
+        report(f"{RESULTS}/paper.pdf", caption="paper/captions/paper.rst", category="Paper"),
+    log:
+        f"{LOGS}/paper.log",
+    benchmark:
+        f"{TIMES}/paper.tsv"
+    shell:
+        "python -m experiments.analysis.paper --config {CONFIG} > {log} 2>&1"
+
+
+rule report:
+    input:
+        rules.paper.output,
+    output:
+        f"{RESULTS}/report.html",
+    log:
+        f"{LOGS}/report.log",
+    benchmark:
+        f"{TIMES}/report.tsv"
+    shell:
+        "snakemake --configfile {CONFIG} --report {output} --nolock paper > {log} 2>&1"

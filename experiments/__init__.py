@@ -1,0 +1,1 @@
+"""The experiments: what the paper claims, run and measured."""

@@ -1,0 +1,1 @@
+"""From run folders to what a reader sees: statistics, tables, figures, claims, paper. Imports no experiment."""

@@ -1,0 +1,87 @@
+"""What the gradient-descent sweeps say: each method at its own best settings, judged on starts it was not tuned on."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from experiments.analysis.reading import descent_run
+from experiments.analysis.statistics import Estimate, median_over_starts
+from experiments.config import Settings
+
+METHODS = ("plain", "original", "loss_weighted", "normalized", "normalized_loss_weighted")
+NOT_CONVERGED, DIVERGED = -1, -2
+"""Codes in the sweeps' steps: max_steps passed without convergence; left the divergence radius."""
+
+LABELS = {
+    "plain": "plain descent",
+    "original": "original (eq. 3)",
+    "loss_weighted": "loss-weighted (eq. 4)",
+    "normalized": "normalized",
+    "normalized_loss_weighted": "normalized, loss-weighted",
+}
+FUNCTIONS = ("rosenbrock", "beale")
+STEP_RULES = {"fixed": "fixed step", "barzilai_borwein": "Barzilai-Borwein"}
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """One method at its best step size, and best beta unless that was given.
+
+    Attributes:
+        beta: NaN for plain descent.
+        step_size: the step, or its upper bound.
+        steps: (starts,) float, steps of every start; those that never arrive count as max_steps + 1.
+        converged: (starts,) bool.
+        judged: (starts,) bool, the starts that played no part in the choice.
+    """
+
+    beta: float
+    step_size: float
+    steps: np.ndarray
+    converged: np.ndarray
+    judged: np.ndarray
+
+
+class Sweep:
+    """One function and step rule: all methods, betas, step sizes and starts."""
+
+    def __init__(self, settings: Settings, function: str, step_rule: str) -> None:
+        self.samples = descent_run(settings, function, step_rule).samples
+        self.limit = settings.gradient_descent.max_steps + 1
+        self.step_sizes = self.samples["step_sizes"]
+        self.starts = self.samples["starts"]
+        self.betas = np.array(settings.gradient_descent.betas)
+        self.judged = np.arange(len(self.starts)) % 2 == 1
+
+    def steps(self, method: str) -> np.ndarray:
+        """(betas, step sizes, starts) float, `limit` where the minimum was not reached."""
+        steps = self.samples[f"steps_{method}"].astype(float)
+        return np.where(steps >= 0, steps, self.limit)
+
+    def tune(self, method: str, beta: float | None = None) -> Tuned:
+        """Choose step size, and beta unless given, by the mean number of steps over every second start."""
+        steps = self.steps(method)
+        candidates = range(len(steps))
+        if beta is not None and method != "plain":
+            candidates = range(
+                int(np.flatnonzero(self.betas == beta)[0]), int(np.flatnonzero(self.betas == beta)[0]) + 1
+            )
+        score = steps[:, :, ~self.judged].mean(-1)
+        best_beta, best_step = min(
+            ((b, e) for b in candidates for e in range(len(self.step_sizes))), key=lambda index: score[index]
+        )
+        chosen = steps[best_beta, best_step]
+        return Tuned(
+            beta=float("nan") if method == "plain" else float(self.betas[best_beta]),
+            step_size=float(self.step_sizes[best_step]),
+            steps=chosen,
+            converged=chosen < self.limit,
+            judged=self.judged,
+        )
+
+
+def steps_ratio(method: Tuned, baseline: Tuned) -> Estimate:
+    """Median over the judged starts of steps(method) / steps(baseline), with its interval; below 1 is faster."""
+    logs = np.log(np.maximum(method.steps, 1) / np.maximum(baseline.steps, 1))[method.judged]
+    estimate = median_over_starts(logs)
+    return Estimate(*(float(np.exp(x)) for x in (estimate.value, estimate.low, estimate.high)), count=estimate.count)

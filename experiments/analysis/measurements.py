@@ -1,0 +1,149 @@
+"""The measurements that decide the claims: each returns an estimate with its interval.
+
+A measurement is a function of `Evidence` and of the arguments that ``paper/claims.yaml`` gives it.
+"""
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from experiments.analysis import autoencoder, descent, reading
+from experiments.analysis.statistics import Estimate, mean_over_seeds, share
+from experiments.config import Settings
+
+
+class Evidence:
+    """The runs of one scale and the published numbers, each read once.
+
+    Args:
+        settings: of the scale.
+        published: content of ``paper/published.yaml``.
+    """
+
+    def __init__(self, settings: Settings, published: dict[str, Any]) -> None:
+        self.settings = settings
+        self.published = published
+
+    @cached_property
+    def autoencoder(self) -> pd.DataFrame:
+        """Histories of the autoencoder runs."""
+        return reading.histories(self.settings, "sparse_autoencoder")
+
+    @cached_property
+    def introvae(self) -> pd.DataFrame:
+        """Histories of the IntroVAE runs."""
+        return reading.histories(self.settings, "introvae")
+
+    @cached_property
+    def tuned_lambda(self) -> str:
+        """The fixed method of the autoencoder that SoftAdapt is held against."""
+        return autoencoder.tuned_lambda(self.settings, self.autoencoder)
+
+
+def descent_ratio(evidence: Evidence, *, function: str, step_rule: str, method: str) -> Estimate:
+    """Steps of a method over steps of plain descent, each at its own best settings, median over the judged starts."""
+    sweep = descent.Sweep(evidence.settings, function, step_rule)
+    return descent.steps_ratio(sweep.tune(method), sweep.tune("plain"))
+
+
+def descent_beta_ratio(evidence: Evidence, *, function: str, step_rule: str, method: str) -> Estimate:
+    """Steps of a method at its best beta over its steps at the illustrated (default) beta."""
+    sweep = descent.Sweep(evidence.settings, function, step_rule)
+    return descent.steps_ratio(
+        sweep.tune(method), sweep.tune(method, evidence.settings.gradient_descent.illustrated_beta)
+    )
+
+
+def plain_diverged_share(evidence: Evidence, *, function: str, smallest_step: float) -> Estimate:
+    """Share of starts from which plain descent diverges at every fixed step of at least `smallest_step`."""
+    sweep = descent.Sweep(evidence.settings, function, "fixed")
+    large = sweep.step_sizes >= smallest_step * (1 - 1e-9)
+    return share((sweep.samples["steps_plain"][0][large] == descent.DIVERGED).all(0))
+
+
+def autoencoder_loss(evidence: Evidence, *, part: str) -> Estimate:
+    """Final loss at the tuned lambda, the same function of error and sparsity for both, SoftAdapt minus fixed."""
+    tuned, epoch = evidence.tuned_lambda, evidence.settings.sparse_autoencoder.epochs
+    value = float(tuned.removeprefix("lambda-"))
+
+    def loss(method: str) -> np.ndarray:
+        columns = [autoencoder.by_seed(evidence.autoencoder, method, epoch, f"{part}_{name}") for name in ("mse", "l1")]
+        return columns[0] + value * columns[1]
+
+    return mean_over_seeds(loss(autoencoder.SOFTADAPT) - loss(tuned))
+
+
+def autoencoder_pcc(evidence: Evidence, *, report: int) -> Estimate:
+    """PCC on the test digits at a report epoch, SoftAdapt minus the tuned lambda, paired by seed."""
+    epoch = evidence.settings.sparse_autoencoder.report_epochs[report]
+    ours, theirs = (
+        autoencoder.by_seed(evidence.autoencoder, method, epoch, "test_pcc")
+        for method in (autoencoder.SOFTADAPT, evidence.tuned_lambda)
+    )
+    return mean_over_seeds(ours - theirs)
+
+
+def autoencoder_frontier(evidence: Evidence) -> Estimate:
+    """SoftAdapt's test error over that of the fixed lambdas at the same L1 norm, log-log interpolated, by seed."""
+    settings = evidence.settings.sparse_autoencoder
+    ratios = []
+    last = evidence.autoencoder[evidence.autoencoder["epoch"] == settings.epochs]
+    for seed in settings.seeds:
+        rows = last[last["seed"] == seed].set_index("method")[["test_l1", "test_mse"]]
+        line = rows[rows.index.str.startswith("lambda-") & (rows["test_l1"] > 0)].sort_values("test_l1")
+        ours = rows.loc[autoencoder.SOFTADAPT]
+        error = np.exp(np.interp(np.log(ours["test_l1"]), np.log(line["test_l1"]), np.log(line["test_mse"])))
+        ratios.append(ours["test_mse"] / error)
+    return mean_over_seeds(np.array(ratios))
+
+
+def training_time(evidence: Evidence, *, experiment: str) -> Estimate:
+    """Wall time of training, SoftAdapt over fixed, minus 1, paired by seed."""
+    history = evidence.autoencoder if experiment == "sparse_autoencoder" else evidence.introvae
+    fixed = evidence.tuned_lambda if experiment == "sparse_autoencoder" else "fixed"
+    seconds = history.groupby(["method", "seed"])["train_seconds"].first()
+    return mean_over_seeds(seconds["softadapt"].to_numpy() / seconds[fixed].to_numpy() - 1)
+
+
+def introvae_difference(evidence: Evidence, *, part: str, measure: str, report: int) -> Estimate:
+    """PSNR or SSIM at a report epoch, SoftAdapt minus fixed weights, paired by seed."""
+    epoch = evidence.settings.introvae.report_epochs[report]
+    rows = evidence.introvae[evidence.introvae["epoch"] == epoch]
+    values = rows.pivot_table(index="seed", columns="method", values=f"{part}_{measure}")
+    return mean_over_seeds((values["softadapt"] - values["fixed"]).to_numpy())
+
+
+def introvae_without_warmup(evidence: Evidence) -> Estimate:
+    """Final PSNR of SoftAdapt on held-out images; no evidence if the scale trains with a warm-up."""
+    if evidence.settings.introvae.warmup_epochs:
+        return Estimate(float("nan"), float("nan"), float("nan"), 0)
+    rows = evidence.introvae[evidence.introvae["epoch"] == evidence.settings.introvae.report_epochs[-1]]
+    return mean_over_seeds(rows[rows["method"] == "softadapt"]["held_out_psnr"].to_numpy())
+
+
+def published_niqe_spread(evidence: Evidence) -> Estimate:
+    """Highest minus lowest of all NIQE values in the paper, whatever the method, epoch or image set."""
+    tables = evidence.published["introvae"]
+    values = [v for table in ("table_1", "table_2") for m in ("softadapt", "fixed") for v in tables[table][m]["niqe"]]
+    spread = max(values) - min(values)
+    return Estimate(spread, spread, spread, len(values))
+
+
+MEASUREMENTS: dict[str, Callable[..., Estimate]] = {
+    function.__name__: function
+    for function in (
+        descent_ratio,
+        descent_beta_ratio,
+        plain_diverged_share,
+        autoencoder_loss,
+        autoencoder_pcc,
+        autoencoder_frontier,
+        training_time,
+        introvae_difference,
+        introvae_without_warmup,
+        published_niqe_spread,
+    )
+}

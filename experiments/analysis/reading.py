@@ -1,0 +1,93 @@
+"""Reading run folders: the only way by which the analysis learns of the experiments."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from experiments.config import Settings, load, run_folder
+from experiments.errors import UserError
+
+
+def command_line(program: str, description: str, *, what: list[str] | None = None) -> tuple[Settings, str]:
+    """Parse ``[WHAT] --config FILE``; return the settings and WHAT (empty where there is no choice)."""
+    parser = argparse.ArgumentParser(prog=f"python -m experiments.analysis.{program}", description=description)
+    if what:
+        parser.add_argument("what", choices=what, help="the experiment")
+    parser.add_argument("--config", default="config/laptop.yaml", help="the scale's settings (default: %(default)s)")
+    options = parser.parse_args()
+    return load(options.config), getattr(options, "what", "")
+
+
+def results(settings: Settings) -> Path:
+    """Folder of a scale's results."""
+    return Path("results", settings.scale)
+
+
+def figures(settings: Settings) -> Path:
+    """Folder of a scale's figures."""
+    return Path("figures", settings.scale)
+
+
+class FinishedRun:
+    """A finished run folder.
+
+    Args:
+        settings: of the scale.
+        experiment: its name.
+        name: the method, or what else tells runs of an experiment apart.
+        seed: of the run.
+
+    Raises:
+        UserError: if the run is not complete.
+    """
+
+    def __init__(self, settings: Settings, experiment: str, name: str, seed: int) -> None:
+        self.folder = run_folder(settings.scale, experiment, name, seed)
+        if not (self.folder / "metrics.json").exists():
+            raise UserError(f"{self.folder}: no finished run; run the workflow, or python -m experiments.{experiment}")
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """The final numbers."""
+        return json.loads((self.folder / "metrics.json").read_text(encoding="utf-8"))
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Where and with what it was run."""
+        return json.loads((self.folder / "provenance.json").read_text(encoding="utf-8"))
+
+    @property
+    def history(self) -> pd.DataFrame:
+        """The course of the run."""
+        return pd.read_csv(self.folder / "history.csv", float_precision="round_trip")
+
+    @property
+    def samples(self) -> dict[str, np.ndarray]:
+        """Arrays for the figures."""
+        with np.load(self.folder / "samples.npz", allow_pickle=False) as arrays:
+            return dict(arrays)
+
+
+def descent_run(settings: Settings, function: str, step_rule: str) -> FinishedRun:
+    """The sweep of one test function with one step rule."""
+    return FinishedRun(settings, "gradient_descent", f"{function}-{step_rule}", settings.gradient_descent.seed)
+
+
+def histories(settings: Settings, experiment: str) -> pd.DataFrame:
+    """Histories of all methods and seeds of ``sparse_autoencoder`` or ``introvae``, with columns method and seed.
+
+    The column ``train_seconds`` holds the wall time of each run's training.
+    """
+    section = getattr(settings, experiment)
+    methods = section.all_methods() if experiment == "sparse_autoencoder" else section.methods
+    parts = []
+    for method in methods:
+        for seed in section.seeds:
+            finished = FinishedRun(settings, experiment, method, seed)
+            seconds = finished.provenance["times"]["train"]
+            parts.append(finished.history.assign(method=method, seed=seed, train_seconds=seconds))
+    return pd.concat(parts, ignore_index=True)

@@ -1,0 +1,128 @@
+"""Tables: one tidy CSV per experiment, and the same numbers as Markdown and LaTeX for reading."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from experiments.analysis import descent, reading
+from experiments.analysis.statistics import Estimate, mean_over_seeds, median_over_starts, share
+from experiments.config import Settings
+from experiments.errors import run_main
+from experiments.files import write_text
+
+
+def columns_of(name: str, estimate: Estimate) -> dict[str, float]:
+    """A value and its interval as three columns."""
+    return {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
+
+
+def gradient_descent(settings: Settings) -> dict[str, pd.DataFrame]:
+    """Steps to the minimum, each method at its own best step size and beta, on starts not used to choose them."""
+    rows = []
+    for function in descent.FUNCTIONS:
+        for step_rule in descent.STEP_RULES:
+            sweep = descent.Sweep(settings, function, step_rule)
+            plain = sweep.tune("plain")
+            for method in descent.METHODS:
+                tuned = sweep.tune(method)
+                steps = median_over_starts(tuned.steps[tuned.judged])
+                row: dict[str, object] = {"function": function, "step_rule": step_rule, "method": method}
+                row |= {"beta": tuned.beta, "step_size": tuned.step_size}
+                row |= columns_of("median_steps", steps)
+                row |= columns_of("steps_ratio_to_plain", descent.steps_ratio(tuned, plain))
+                row |= columns_of("converged_share", share(tuned.converged[tuned.judged]))
+                rows.append(row | {"starts": steps.count})
+    return {"gradient_descent": pd.DataFrame(rows)}
+
+
+def sparse_autoencoder(settings: Settings) -> dict[str, pd.DataFrame]:
+    """Table 3, and beside it what a single score hides: error, sparsity and time, for every method and epoch."""
+    history = reading.histories(settings, "sparse_autoencoder")
+    measures = ["test_pcc", "validation_pcc", "test_mse", "validation_mse", "train_mse", "test_l1", "test_active_share"]
+    reported = history[history["epoch"].isin(settings.sparse_autoencoder.report_epochs)]
+    return {"sparse_autoencoder": _by_method_and_epoch(reported, [*measures, "train_seconds"])}
+
+
+def introvae(settings: Settings) -> dict[str, pd.DataFrame]:
+    """Tables 1 and 2: reconstructions of training images and of held-out people."""
+    history = reading.histories(settings, "introvae")
+    reported = history[history["epoch"].isin(settings.introvae.report_epochs)]
+    tables = {}
+    for part in ("train", "held_out"):
+        part_rows = reported.rename(columns={f"{part}_psnr": "psnr", f"{part}_ssim": "ssim"})
+        tables[f"introvae_{part}"] = _by_method_and_epoch(part_rows, ["psnr", "ssim", "kl_real", "train_seconds"])
+    return tables
+
+
+def _by_method_and_epoch(rows: pd.DataFrame, measures: list[str]) -> pd.DataFrame:
+    table = []
+    for (method, epoch), group in rows.groupby(["method", "epoch"], sort=False):
+        row: dict[str, object] = {"method": method, "epoch": epoch, "seeds": len(group)}
+        for measure in measures:
+            row |= columns_of(measure, mean_over_seeds(group[measure].to_numpy()))
+        table.append(row)
+    return pd.DataFrame(table)
+
+
+EXPERIMENTS: dict[str, Callable[[Settings], dict[str, pd.DataFrame]]] = {
+    "gradient_descent": gradient_descent,
+    "sparse_autoencoder": sparse_autoencoder,
+    "introvae": introvae,
+}
+
+
+def readable(table: pd.DataFrame) -> pd.DataFrame:
+    """Join each value with its interval, ``value [low, high]``, to four significant digits, all as text."""
+    shown: dict[str, list[str]] = {}
+    for column in table.columns:
+        if column.endswith(("_low", "_high")) and column.rsplit("_", 1)[0] in table.columns:
+            continue
+        texts = [_number(value) for value in table[column]]
+        if f"{column}_low" in table.columns:
+            bounds = zip(table[f"{column}_low"], table[f"{column}_high"], strict=True)
+            texts = [
+                text if np.isnan(low) else f"{text} [{_number(low)}, {_number(high)}]"
+                for text, (low, high) in zip(texts, bounds, strict=True)
+            ]
+        shown[column.replace("_", " ")] = texts
+    return pd.DataFrame(shown)
+
+
+def _number(value: object) -> str:
+    if isinstance(value, float):
+        return "" if np.isnan(value) else f"{value:.4g}"
+    return str(value)
+
+
+def write_table(table: pd.DataFrame, folder: Path, name: str) -> None:
+    """Write ``name.csv`` with all digits, and ``name.md`` and ``name.tex`` for reading."""
+    write_text(folder / f"{name}.csv", table.to_csv(index=False, lineterminator="\n"))
+    shown = readable(table)
+    lines = [shown.columns.tolist(), ["---"] * shown.shape[1], *shown.to_numpy().tolist()]
+    write_text(folder / f"{name}.md", "".join(f"| {' | '.join(line)} |\n" for line in lines))
+    body = [shown.columns.tolist(), *shown.to_numpy().tolist()]
+    latex = [" & ".join(_escape(cell) for cell in line) + r" \\" for line in body]
+    latex.insert(1, r"\midrule")
+    start = rf"\begin{{tabular}}{{{'l' * shown.shape[1]}}}"
+    write_text(folder / f"{name}.tex", "\n".join([start, r"\toprule", *latex, r"\bottomrule", r"\end{tabular}", ""]))
+
+
+def _escape(text: str) -> str:
+    for character in "&%_#":
+        text = text.replace(character, f"\\{character}")
+    return text
+
+
+def main() -> None:
+    """Entry point of ``python -m experiments.analysis.tables``."""
+    settings, experiment = reading.command_line(
+        "tables", "Make the tables of one experiment from its run folders.", what=list(EXPERIMENTS)
+    )
+    for name, table in EXPERIMENTS[experiment](settings).items():
+        write_table(table, reading.results(settings) / "tables", name)
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,179 @@
+"""Command lines of the experiments: every key of an experiment's settings is an option.
+
+Kept free of torch, so that ``--help`` answers at once.
+"""
+
+import argparse
+import copy
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel
+
+from experiments.config import Settings, read_yaml, run_folder, validate
+from experiments.errors import UserError
+
+_KEEP = {"seeds", "seed", "methods", "lambdas"}
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a command line asks for."""
+
+    settings: Settings
+    variant: dict[str, str]
+    seed: int
+    output: Path
+    overwrite: bool
+    classifier: Path
+
+
+def parse(
+    experiment: str,
+    description: str,
+    *,
+    choices: dict[str, list[str]] | None = None,
+    with_methods: bool = False,
+    arguments: list[str] | None = None,
+) -> Request:
+    """Parse the command line of one experiment.
+
+    Args:
+        experiment: key of its settings in the config file.
+        description: what ``--help`` says first.
+        choices: further options that pick what to run, each with its allowed values (the first is the default).
+        with_methods: whether the experiment compares weighting rules: adds ``--method`` and the rules' own options.
+        arguments: words of the command line; ``None`` is ``sys.argv``.
+
+    Raises:
+        UserError: one line naming the option or key.
+    """
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument("--config", default="config/laptop.yaml")
+    config = first.parse_known_args(arguments)[0].config
+    values = read_yaml(config)
+    validate(Settings, values, config)
+    section = values[experiment]
+
+    parser = argparse.ArgumentParser(
+        prog=f"python -m experiments.{experiment}",
+        description=description,
+        allow_abbrev=False,
+        epilog="Values are read as YAML: 1e-3, true, [1, 2], null. Defaults are those of the config file.",
+    )
+    run = parser.add_argument_group("the run")
+    run.add_argument("--config", default="config/laptop.yaml", help="settings to start from (default: %(default)s)")
+    for name, allowed in (choices or {}).items():
+        run.add_argument(
+            f"--{name.replace('_', '-')}", choices=allowed, default=allowed[0], help="default: %(default)s"
+        )
+    if with_methods:
+        run.add_argument("--method", default="softadapt", help="a method of the config file (default: %(default)s)")
+    run.add_argument("--seed", type=int, default=None, help="seed of the run (default: the config file's first)")
+    run.add_argument("--output", type=Path, help="run folder (default: below results, by what is asked for)")
+    run.add_argument("--overwrite", action="store_true", help="discard a run with other settings in that folder")
+    if experiment == "sparse_autoencoder":
+        run.add_argument("--classifier", type=Path, help="run folder of the digit classifier (default: the scale's)")
+    model: Any = Settings.model_fields[experiment].annotation
+    keys = _add_options(parser.add_argument_group(f"settings ({experiment})"), model, section)
+    rule_keys = _add_rule_options(parser, section) if with_methods else []
+    options = vars(parser.parse_args(arguments))
+
+    changed = copy.deepcopy(values)
+    overrides = {key: _read_value(key, options[key]) for key in keys if options[key] is not None}
+    for key, value in overrides.items():
+        *parents, last = key.split(".")
+        target = changed[experiment]
+        for parent in parents:
+            target = target[parent]
+        target[last] = value
+    rule_overrides = {key: _read_value(key, options[f"rule_{key}"]) for key in rule_keys if options[f"rule_{key}"]}
+    variant = {name: options[name] for name in choices or {}}
+    if with_methods:
+        variant["method"] = options["method"]
+        method = changed[experiment].get("methods", {}).get(options["method"])
+        if rule_overrides and method is None:
+            raise UserError(f"--method {options['method']}: takes no options of a weighting rule")
+        for spec in _specs(method or {}):
+            spec.update(rule_overrides)
+    settings = validate(Settings, changed, "command line")
+    if with_methods:
+        section_settings: Any = getattr(settings, experiment)
+        known = section_settings.all_methods() if hasattr(section_settings, "all_methods") else section_settings.methods
+        if variant["method"] not in known:
+            raise UserError(f"--method {variant['method']}: not a method of {experiment}; known are {', '.join(known)}")
+
+    seed = options["seed"]
+    if seed is None:
+        seed = section.get("seed", section.get("seeds", [0])[0] if section.get("seeds") else 0)
+    if seed < 0:
+        raise UserError(f"--seed {seed}: must not be negative")
+    name = "-".join(variant.values()) or "default"
+    output = run_folder(settings.scale, experiment, name, seed)
+    if overrides or rule_overrides:
+        digest = hashlib.sha256(json.dumps([overrides, rule_overrides], sort_keys=True).encode()).hexdigest()
+        output = Path("results", settings.scale, "trials", experiment, f"{name}-{digest[:8]}", f"seed-{seed}")
+    classifier = run_folder(settings.scale, "digit_classifier", "default", settings.digit_classifier.seed)
+    return Request(
+        settings,
+        variant,
+        seed,
+        options["output"] or output,
+        options["overwrite"],
+        options.get("classifier") or classifier,
+    )
+
+
+def _add_options(group: Any, model: type[BaseModel], section: dict[str, Any], prefix: str = "") -> list[str]:
+    """Add an option per leaf of the settings; return their keys."""
+    keys = []
+    for name, field in model.model_fields.items():
+        key = f"{prefix}{name}"
+        if key in _KEEP:
+            continue
+        value = section.get(name)
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            keys += _add_options(group, field.annotation, value if isinstance(value, dict) else {}, f"{key}.")
+            continue
+        text = (field.description or "").replace("%", "%%")
+        group.add_argument(
+            f"--{key.replace('_', '-')}", dest=key, metavar="VALUE", help=f"{text} (default: {json.dumps(value)})"
+        )
+        keys.append(key)
+    return keys
+
+
+def _add_rule_options(parser: argparse.ArgumentParser, section: dict[str, Any]) -> list[str]:
+    """Add an option per key that the config file's weighting rules set; return the keys."""
+    defaults: dict[str, Any] = {}
+    for method in section.get("methods", {}).values():
+        for spec in _specs(method):
+            defaults = {key: value for key, value in spec.items() if key not in ("rule", "weights")} | defaults
+    group = parser.add_argument_group("weighting rule of the method")
+    for key, value in defaults.items():
+        group.add_argument(
+            f"--{key.replace('_', '-')}", dest=f"rule_{key}", metavar="VALUE", help=f"default: {json.dumps(value)}"
+        )
+    return list(defaults)
+
+
+def _specs(method: dict[str, Any]) -> list[dict[str, Any]]:
+    """The weighting specs of a method: itself, or one for each network."""
+    return [method] if "rule" in method else [spec for spec in method.values() if isinstance(spec, dict)]
+
+
+def _read_value(key: str, text: str) -> Any:
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"--{key.replace('_', '-')} {text}: not a YAML value") from error
+    if isinstance(value, str):  # YAML 1.1 reads 1e-3 as text, for want of a point
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value

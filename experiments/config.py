@@ -1,0 +1,277 @@
+"""Settings of the suite: a YAML file per scale, checked against this schema before anything runs.
+
+Importing this module is cheap (no torch), so that ``--help`` answers at once. Every field carries the description that
+``--help`` prints, and every experiment's settings can be overridden on its command line.
+"""
+
+import difflib
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from experiments.errors import UserError
+
+WEIGHTINGS_FOLDER = Path(__file__).parent / "weightings"
+
+
+SOURCES = {
+    "gradient_descent": ("softadapt/*.py", "models/test_functions.py", "experiments/gradient_descent.py"),
+    "digit_classifier": ("models/digit_classifier.py", "experiments/digit_classifier.py", "experiments/data/mnist.py"),
+    "sparse_autoencoder": (
+        "softadapt/*.py",
+        "models/sparse_autoencoder.py",
+        "experiments/weightings/*.py",
+        "experiments/sparse_autoencoder.py",
+        "experiments/data/mnist.py",
+        "experiments/metrics/classification.py",
+    ),
+    "introvae": (
+        "softadapt/*.py",
+        "models/introvae.py",
+        "experiments/weightings/*.py",
+        "experiments/introvae.py",
+        "experiments/data/faces.py",
+        "experiments/metrics/psnr.py",
+        "experiments/metrics/ssim.py",
+    ),
+}
+"""Experiment -> the code that its numbers come from; a change there makes its runs stale."""
+
+
+def source_files(experiment: str) -> list[Path]:
+    """The files of `SOURCES`, sorted."""
+    root = Path(__file__).parent.parent
+    return sorted(path for pattern in SOURCES[experiment] for path in root.glob(pattern))
+
+
+class Strict(BaseModel):
+    """Base of all settings: unknown keys are errors, values never change after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _check_rule(spec: dict[str, Any]) -> dict[str, Any]:
+    rules = sorted(path.stem for path in WEIGHTINGS_FOLDER.glob("[a-z]*.py"))
+    if spec.get("rule") not in rules:
+        raise ValueError(f"rule must be one of {', '.join(rules)}, got {spec.get('rule')!r}")
+    return spec
+
+
+WeightingSpec = Annotated[dict[str, Any], AfterValidator(_check_rule)]
+"""``{rule: NAME, ...}``: NAME is a file in experiments/weightings, the other keys are that file's settings."""
+
+Seeds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+Epochs = Annotated[list[Annotated[int, Field(gt=0)]], Field(min_length=4, max_length=4)]
+
+
+class StepSizes(Strict):
+    """A logarithmic grid of step sizes."""
+
+    lowest: float = Field(gt=0, description="smallest step size of the sweep")
+    highest: float = Field(gt=0, description="largest step size of the sweep")
+    count: int = Field(ge=2, description="number of step sizes, spaced evenly in the logarithm")
+
+
+class GradientDescentSettings(Strict):
+    """Steepest descent on Rosenbrock and Beale (paper section 4.1)."""
+
+    starts: int = Field(gt=1, description="start points per function, Sobol points of its box")
+    seed: int = Field(ge=0, description="seed of the Sobol scrambling")
+    step_sizes: StepSizes = Field(
+        description="the sweep: the step itself, or the upper bound of the Barzilai-Borwein step"
+    )
+    barzilai_borwein_lowest: float = Field(gt=0, description="lower bound of the Barzilai-Borwein step, and its first")
+    betas: list[float] = Field(min_length=1, description="betas of the SoftAdapt methods")
+    tolerance: float = Field(gt=0, description="converged when the distance to the minimiser is at most this")
+    max_steps: int = Field(gt=0, description="steps after which a trajectory counts as not converged")
+    divergence_radius: float = Field(gt=0, description="distance from the minimiser that counts as diverged")
+    illustrated_starts: dict[str, tuple[float, float]] = Field(description="start of the drawn trajectories")
+    illustrated_beta: float = Field(description="beta of the drawn trajectories")
+
+    @model_validator(mode="after")
+    def _check(self) -> "GradientDescentSettings":
+        if self.step_sizes.lowest >= self.step_sizes.highest:
+            raise ValueError("step_sizes.lowest must be below step_sizes.highest")
+        if self.illustrated_beta not in self.betas:
+            raise ValueError(f"illustrated_beta {self.illustrated_beta} must be one of betas {self.betas}")
+        if set(self.illustrated_starts) != {"rosenbrock", "beale"}:
+            raise ValueError("illustrated_starts must name rosenbrock and beale")
+        return self
+
+
+class DigitClassifierSettings(Strict):
+    """The judge of reconstructed digits, trained once on real ones."""
+
+    epochs: int = Field(gt=0, description="passes over the training digits")
+    batch_size: int = Field(gt=0, description="digits per step")
+    learning_rate: float = Field(gt=0, description="peak of the one-cycle schedule (AdamW)")
+    train_images: int = Field(gt=0, le=60000, description="training digits used (60000 is all)")
+    seed: int = Field(ge=0, description="seed of initialisation and data order")
+    minimum_accuracy: float = Field(ge=0, le=100, description="test accuracy in percent below which the run fails")
+
+
+class SparseAutoencoderMethod(Strict):
+    """A weighting rule, and the reading of the reconstruction error that it weighs."""
+
+    reconstruction: Literal["mean", "sum"] = Field(
+        description="squared error averaged or summed over an image's pixels"
+    )
+    weighting: WeightingSpec = Field(description="rule that weighs reconstruction and sparsity")
+
+
+class SparseAutoencoderSettings(Strict):
+    """Sparse autoencoder on MNIST (paper section 4.3)."""
+
+    seeds: Seeds = Field(description="seeds of initialisation and data order, the same for every method")
+    epochs: int = Field(gt=0, description="passes over the training digits")
+    report_epochs: Epochs = Field(description="epochs at which reconstructions are classified and kept (Table 3)")
+    validation_images: int = Field(gt=0, le=30000, description="last training digits, held out to choose lambda")
+    train_images: int = Field(gt=0, le=60000, description="first training digits, to train on")
+    test_images: int = Field(gt=0, le=10000, description="test digits used (10000 is all)")
+    hidden_units: int = Field(gt=0, description="size of the hidden code")
+    batch_size: int = Field(gt=0, description="digits per step")
+    learning_rate: float = Field(gt=0, description="learning rate of Adam, constant")
+    lambdas: list[Annotated[float, Field(ge=0)]] = Field(
+        min_length=1, description="grid of fixed lambdas; each is a method of its own"
+    )
+    methods: dict[str, SparseAutoencoderMethod] = Field(description="weighting rules besides the fixed lambdas")
+
+    @model_validator(mode="after")
+    def _check(self) -> "SparseAutoencoderSettings":
+        _check_report_epochs(self.report_epochs, self.epochs)
+        if self.train_images + self.validation_images > 60000:
+            raise ValueError("train_images and validation_images exceed the 60000 training digits")
+        return self
+
+    def all_methods(self) -> dict[str, SparseAutoencoderMethod]:
+        """The grid's fixed weights and the other rules, by name."""
+        fixed = {
+            f"lambda-{value:g}": SparseAutoencoderMethod(
+                reconstruction="mean",
+                weighting={"rule": "fixed", "weights": {"reconstruction": 1.0, "sparsity": value}},
+            )
+            for value in self.lambdas
+        }
+        return fixed | self.methods
+
+
+class IntroVAEMethod(Strict):
+    """How the two updates of IntroVAE weigh their components."""
+
+    encoder: WeightingSpec = Field(description="rule for kl_real, margin_fake and reconstruction in L_E")
+    generator: WeightingSpec = Field(description="rule for kl_fake and reconstruction in L_G")
+
+
+class IntroVAESettings(Strict):
+    """IntroVAE on faces (paper section 4.2)."""
+
+    seeds: Seeds = Field(description="seeds of initialisation, data order and latent noise, the same for every method")
+    dataset: Literal["orl-faces", "celeba"] = Field(description="face images")
+    held_out: int = Field(gt=0, description="people held out (orl-faces), or images where celeba has no partition")
+    evaluated_images: int = Field(gt=0, description="training images, and at most so many held out, that are measured")
+    flip: bool = Field(description="mirror half of the training images, at random")
+    image_size: int = Field(ge=8, description="side of the square images in pixels, a power of two")
+    channels: list[Annotated[int, Field(gt=0)]] = Field(
+        min_length=1, description="feature maps of the encoder after each halving of the resolution"
+    )
+    latent_size: int = Field(gt=0, description="dimension of the latent code")
+    normalization: Literal["batch", "group"] = Field(description="batch normalisation as published, or per image")
+    precision: Literal["float32", "bfloat16"] = Field(description="of convolutions, through autocast")
+    batch_size: int = Field(gt=1, description="images per step; an incomplete last batch is left out")
+    learning_rate: float = Field(gt=0, description="learning rate of Adam, both networks")
+    epochs: int = Field(gt=0, description="passes over the training images, warm-up included")
+    warmup_epochs: int = Field(ge=0, description="first epochs as a plain VAE, before the adversarial terms come in")
+    report_epochs: Epochs = Field(description="epochs of Tables 1 and 2 and Figures 3 and 4")
+    margin: float = Field(gt=0, description="margin m of the encoder's hinge, nats")
+    reconstruction_scale: float = Field(
+        gt=0, description="factor on L_AE, so that small images keep the balance of error and KL of large ones"
+    )
+    warmup_reconstruction_weight: float = Field(gt=0, description="weight of the scaled L_AE beside the KL in warm-up")
+    methods: dict[str, IntroVAEMethod] = Field(min_length=1, description="weighting rules to compare")
+
+    @model_validator(mode="after")
+    def _check(self) -> "IntroVAESettings":
+        _check_report_epochs(self.report_epochs, self.epochs)
+        if self.image_size & (self.image_size - 1):
+            raise ValueError(f"image_size must be a power of two, got {self.image_size}")
+        if self.image_size >> len(self.channels) < 2:
+            raise ValueError(f"{len(self.channels)} channels halve {self.image_size} px images below 2 px")
+        if self.warmup_epochs > self.epochs:
+            raise ValueError(f"warmup_epochs {self.warmup_epochs} exceed epochs {self.epochs}")
+        return self
+
+
+class Settings(Strict):
+    """Everything one scale of the suite is run with."""
+
+    scale: str = Field(pattern=r"^[a-z0-9-]+$", description="name of the folder below results and figures")
+    data_dir: str = Field(description="folder of the data sets")
+    gradient_descent: GradientDescentSettings
+    digit_classifier: DigitClassifierSettings
+    sparse_autoencoder: SparseAutoencoderSettings
+    introvae: IntroVAESettings
+
+
+def _check_report_epochs(report_epochs: list[int], epochs: int) -> None:
+    if report_epochs != sorted(set(report_epochs)) or report_epochs[-1] > epochs:
+        raise ValueError(f"report_epochs {report_epochs} must increase and end by epoch {epochs}")
+
+
+def read_yaml(path: Path | str) -> dict[str, Any]:
+    """Read a YAML mapping; a missing or malformed file is a `UserError` naming the place."""
+    try:
+        value = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); name an existing config file") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from error
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: expected keys and values, found {type(value).__name__}")
+    return value
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def validate(model: type[Model], values: dict[str, Any], source: str) -> Model:
+    """Check `values` against `model`; the first error becomes a one-line `UserError` naming `source` and the key."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"]) or "settings"
+        if first["type"] == "extra_forbidden":
+            message = "unknown key" + _suggest(str(first["loc"][-1]), model, first["loc"][:-1])
+        elif first["type"] == "missing":
+            message = "key is missing"
+        else:
+            message = first["msg"].removeprefix("Value error, ")
+            if first["type"] != "value_error":
+                message += f", got {first['input']!r}"
+        raise UserError(f"{source}: {key}: {message}") from error
+
+
+def _suggest(unknown: str, model: type[BaseModel], location: tuple[int | str, ...]) -> str:
+    for part in location:
+        annotation = model.model_fields[str(part)].annotation if str(part) in model.model_fields else None
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return ""
+        model = annotation
+    close = difflib.get_close_matches(unknown, model.model_fields, n=1)
+    return f", did you mean {close[0]}?" if close else f"; known are {', '.join(model.model_fields)}"
+
+
+def run_folder(scale: str, experiment: str, name: str, seed: int) -> Path:
+    """Where the workflow keeps a run."""
+    return Path("results", scale, "runs", experiment, name, f"seed-{seed}")
+
+
+def load(path: Path | str) -> Settings:
+    """Load and check one scale.
+
+    Raises:
+        UserError: one line naming the file and the key.
+    """
+    return validate(Settings, read_yaml(path), str(path))

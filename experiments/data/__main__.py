@@ -1,0 +1,29 @@
+"""``python -m experiments.data``: fetch or verify the data sets."""
+
+import argparse
+from importlib import import_module
+
+from experiments.errors import run_main
+
+MODULES = {"mnist": "mnist", "orl-faces": "orl_faces", "celeba": "celeba"}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point."""
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.data",
+        description="Fetch the data sets once and verify them by SHA-256. What is there and whole is not fetched again. "
+        "CelebA may not be redistributed: lay it out as torchvision does, and fetch checks that it is complete.",
+    )
+    parser.add_argument("action", choices=["fetch", "verify"], help="verify only checks what is there")
+    parser.add_argument("names", nargs="+", choices=list(MODULES), metavar="NAME", help=", ".join(MODULES))
+    parser.add_argument("--data-dir", default="data", help="folder of the data sets (default: %(default)s)")
+    options = parser.parse_args(arguments)
+    for name in options.names:
+        module = import_module(f"experiments.data.{MODULES[name]}")
+        getattr(module, options.action)(options.data_dir)
+        print(f"{name}: whole, in {options.data_dir}/{name}")
+
+
+if __name__ == "__main__":
+    run_main(main)

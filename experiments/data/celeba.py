@@ -1,0 +1,97 @@
+"""CelebA (Liu et al. 2015), aligned images, laid out by the user as torchvision does; its licence forbids shipping it.
+
+    <data_dir>/celeba/img_align_celeba/000001.jpg ...     178x218, or half of that
+    <data_dir>/celeba/list_eval_partition.txt             lines "000001.jpg 0": 0 train, 1 validation, 2 test
+
+Without the partition file the folder is taken as a plain set of images. The central square (of the width) is resized to
+the size asked for and cached as a memory-mapped uint8 array.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from experiments.errors import UserError
+from experiments.files import atomic_path, sha256, write_json
+from experiments.progress import progress_bar
+
+LAYOUT = (
+    "download the aligned images from the authors' page and lay them out as <data_dir>/celeba/img_align_celeba/*.jpg "
+    "with <data_dir>/celeba/list_eval_partition.txt beside it"
+)
+
+
+def fetch(data_dir: Path | str) -> None:
+    """Check the layout, since the data set cannot be fetched."""
+    verify(data_dir)
+
+
+def verify(data_dir: Path | str) -> None:
+    """Raise `UserError` unless every image that the partition lists is there."""
+    image_files(data_dir)
+
+
+def image_files(data_dir: Path | str) -> tuple[list[Path], np.ndarray | None]:
+    """Return the image files by name and their partition (N,), 0 train, 1 validation, 2 test; None without a list.
+
+    Raises:
+        UserError: if the folder, or images that the partition lists, are missing.
+    """
+    root = Path(data_dir, "celeba")
+    folder = root / "img_align_celeba"
+    files = {path.name: path for path in sorted(folder.glob("*.jpg"))}
+    if not files:
+        raise UserError(f"{folder}: no images; {LAYOUT}")
+    listing = root / "list_eval_partition.txt"
+    if not listing.exists():
+        return list(files.values()), None
+    partition: dict[str, int] = {}
+    for number, line in enumerate(listing.read_text(encoding="utf-8").splitlines(), start=1):
+        words = line.split()
+        if len(words) != 2 or words[1] not in ("0", "1", "2"):
+            raise UserError(f"{listing}: line {number} is not 'name.jpg 0|1|2'; take the file as published")
+        partition[words[0]] = int(words[1])
+    missing = [name for name in partition if name not in files]
+    if missing:
+        raise UserError(f"{folder}: {len(missing)} images of the partition are missing, such as {missing[0]}; {LAYOUT}")
+    return [files[name] for name in partition], np.array(list(partition.values()))
+
+
+def load(data_dir: Path | str, image_size: int) -> tuple[np.ndarray, np.ndarray | None, str]:
+    """Return images (N, 3, S, S) uint8 memory map, their partition or None, and the SHA-256 of the cached array.
+
+    Raises:
+        UserError: if images are missing or unreadable.
+    """
+    files, partition = image_files(data_dir)
+    cache = Path(data_dir, "celeba", f"images-{image_size}.npy")
+    note = cache.with_suffix(".json")
+    description = {"images": len(files), "first": files[0].name, "last": files[-1].name, "size": image_size}
+    found = json.loads(note.read_text(encoding="utf-8")) if note.exists() and cache.exists() else {}
+    if {key: found.get(key) for key in description} != description or sha256(cache) != found.get("sha256"):
+        _build_cache(files, image_size, cache)
+        found = description | {"sha256": sha256(cache)}
+        write_json(note, found)
+    return np.load(cache, mmap_mode="r", allow_pickle=False), partition, found["sha256"]
+
+
+def _build_cache(files: list[Path], image_size: int, cache: Path) -> None:
+    from PIL import Image
+
+    with atomic_path(cache) as temporary, progress_bar(len(files), "celeba cache", "image") as progress:
+        shape = (len(files), 3, image_size, image_size)
+        images = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
+        for index, path in enumerate(files):
+            try:
+                with Image.open(path) as image:
+                    width, height = image.size
+                    top = (height - width) // 2
+                    square = image.convert("RGB").resize(
+                        (image_size, image_size), Image.Resampling.LANCZOS, box=(0, top, width, top + width)
+                    )
+            except (OSError, ValueError) as error:
+                raise UserError(f"{path}: unreadable image ({error}); replace it by the published one") from error
+            images[index] = np.asarray(square).transpose(2, 0, 1)
+            progress.update()
+        images.flush()

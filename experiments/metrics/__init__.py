@@ -1,0 +1,1 @@
+"""Measures of reconstructions. Import the modules one by one: each brings only the libraries it needs."""

@@ -1,0 +1,50 @@
+"""Accuracy of the digit classifier on reconstructed digits: the PCC of the paper's Table 3."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from experiments.errors import UserError
+
+
+def percent_correctly_classified(
+    classifier: nn.Module, images: Tensor, labels: Tensor, batch_size: int = 1000
+) -> float:
+    """Percentage of images that the classifier gets right.
+
+    Args:
+        classifier: (N, 1, 28, 28) in [0, 1] -> logits (N, 10); judged in evaluation mode, its mode is restored.
+        images: (N, 1, 28, 28) floating point in [0, 1].
+        labels: (N,) integers.
+        batch_size: images per forward pass; does not change the result.
+
+    Raises:
+        ValueError: if the numbers of images and labels differ.
+    """
+    if len(images) != len(labels):
+        raise ValueError(f"as many images as labels are needed, got {len(images)} and {len(labels)}")
+    training = classifier.training
+    classifier.eval()
+    with torch.no_grad():
+        correct = sum(
+            int((classifier(batch).argmax(-1) == truth).sum())
+            for batch, truth in zip(images.split(batch_size), labels.split(batch_size), strict=True)
+        )
+    classifier.train(training)
+    return 100 * correct / len(labels)
+
+
+def load_classifier(folder: Path) -> nn.Module:
+    """Load the trained digit classifier from its run folder, in evaluation mode.
+
+    Raises:
+        UserError: if the run is not complete.
+    """
+    from models.digit_classifier import DigitClassifier
+
+    if not (folder / "metrics.json").exists():
+        raise UserError(f"{folder}: no trained digit classifier; run python -m experiments.digit_classifier first")
+    model = DigitClassifier()
+    model.load_state_dict(torch.load(folder / "checkpoint.pt", weights_only=True)["state"]["model"])
+    return model.eval()

@@ -1,0 +1,236 @@
+"""The run folder: one run's settings, history, results, provenance and checkpoint, written atomically.
+
+========================  ====================================================================
+``config.yaml``           the resolved settings of this run, with their hash
+``history.csv``           one row per epoch (or step): losses, weights, metrics
+``metrics.json``          the final numbers; its presence says that the run is complete
+``samples.npz``           arrays for the figures
+``provenance.json``       commit, versions, hardware, threads, wall time, data checksums
+``checkpoint.pt``         state to resume from, loadable with ``weights_only=True``
+========================  ====================================================================
+
+The same seed on the same machine with the same thread count gives byte-identical ``history.csv`` and ``metrics.json``,
+whether the run was interrupted or not; what may differ (times, hardware) stands in ``provenance.json`` alone.
+"""
+
+import csv
+import functools
+import hashlib
+import importlib.metadata
+import io
+import json
+import pickle
+import platform
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+
+from experiments.config import source_files
+from experiments.errors import UserError
+from experiments.files import atomic_path, write_json, write_text
+
+CHECKPOINT_INTERVAL = 20.0
+"""Seconds of training that an interruption may cost; results do not depend on it."""
+
+_VERSIONS = ("torch", "torchvision", "numpy", "scipy", "scikit-image", "piq", "pandas", "matplotlib", "snakemake")
+
+
+class Run:
+    """A run folder, opened to start or to resume a run.
+
+    Args:
+        folder: where the run lives.
+        config: the resolved settings, plain YAML values; ``config["experiment"]`` names the experiment, and a
+            fingerprint of its code is added, since results of other code are other results.
+        overwrite: discard what a run with other settings or code left there, instead of refusing.
+
+    Raises:
+        UserError: if the folder holds a run with other settings or code; names the keys that differ.
+    """
+
+    def __init__(self, folder: Path | str, config: Mapping[str, Any], *, overwrite: bool = False) -> None:
+        self.folder = Path(folder)
+        self.config = dict(config) | {"code": code_fingerprint(config["experiment"])}
+        self.overwrite = overwrite
+        self.hash = config_hash(self.config)
+        self.history: list[dict[str, Any]] = []
+        self._seconds_before = 0.0
+        self._started = self._saved = time.monotonic()
+        previous = self._previous_config()
+        if previous is not None and config_hash(previous) != self.hash:
+            if not overwrite:
+                keys = ", ".join(_differing_keys(previous, self.config))
+                raise UserError(
+                    f"{self.folder}: holds a run with other settings ({config_hash(previous)[:8]}, this is "
+                    f"{self.hash[:8]}; they differ in {keys}); pass --overwrite or another --output"
+                )
+            for name in ("metrics.json", "checkpoint.pt", "history.csv", "samples.npz", "provenance.json"):
+                (self.folder / name).unlink(missing_ok=True)
+        write_text(self.folder / "config.yaml", yaml.safe_dump(self.config, sort_keys=False))
+
+    @property
+    def finished(self) -> bool:
+        """Whether all results are there."""
+        return all((self.folder / name).exists() for name in ("metrics.json", "history.csv", "provenance.json"))
+
+    def resume(self) -> dict[str, Any] | None:
+        """Return the state of the last checkpoint and restore the history, or None to start from the beginning.
+
+        Raises:
+            UserError: if the checkpoint is damaged or belongs to other settings.
+        """
+        path = self.folder / "checkpoint.pt"
+        if not path.exists():
+            return None
+        try:
+            saved = torch.load(path, weights_only=True)
+            saved_hash, state = saved["config_hash"], saved["state"]
+            history, seconds = saved["history"], saved["seconds"]
+        except (RuntimeError, KeyError, TypeError, EOFError, OSError, ValueError, pickle.UnpicklingError) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise UserError(f"{path}: not a usable checkpoint ({reason}); remove it to start over") from error
+        if saved_hash != self.hash:
+            if self.overwrite:
+                return None
+            raise UserError(
+                f"{path}: belongs to settings {saved_hash[:8]}, this run has {self.hash[:8]}; remove it to start over"
+            )
+        self.history = history
+        self._seconds_before = seconds
+        return state
+
+    def save(self, state: Mapping[str, Any], *, now: bool = False) -> None:
+        """Write a checkpoint if the last is older than `CHECKPOINT_INTERVAL`, or in any case with `now`."""
+        if not now and time.monotonic() - self._saved < CHECKPOINT_INTERVAL:
+            return
+        with atomic_path(self.folder / "checkpoint.pt") as temporary:
+            torch.save(
+                {"config_hash": self.hash, "state": dict(state), "history": self.history, "seconds": self.seconds},
+                temporary,
+            )
+        self._saved = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Wall time spent on this run so far, interruptions left out."""
+        return self._seconds_before + time.monotonic() - self._started
+
+    def finish(
+        self,
+        metrics: Mapping[str, Any],
+        *,
+        samples: Mapping[str, np.ndarray] | None = None,
+        data_checksums: Mapping[str, str] | None = None,
+        times: Mapping[str, float] | None = None,
+    ) -> None:
+        """Write the results; ``metrics.json`` comes last, so that its presence says that all else is there."""
+        if samples is not None:
+            with atomic_path(self.folder / "samples.npz") as temporary:
+                np.savez_compressed(temporary, **{name: np.asarray(array) for name, array in samples.items()})
+        write_text(self.folder / "history.csv", _as_csv(self.history))
+        write_json(
+            self.folder / "provenance.json",
+            provenance() | {"data": dict(data_checksums or {}), "times": {"total": self.seconds} | dict(times or {})},
+        )
+        write_json(self.folder / "metrics.json", dict(metrics))
+
+    def _previous_config(self) -> dict[str, Any] | None:
+        path = self.folder / "config.yaml"
+        if not path.exists():
+            return None
+        try:
+            previous = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise UserError(f"{path}: damaged; remove the folder to start over") from error
+        if not isinstance(previous, dict):
+            raise UserError(f"{path}: damaged; remove the folder to start over")
+        return previous
+
+
+def config_hash(config: Mapping[str, Any]) -> str:
+    """SHA-256 of the settings in a canonical form, whatever the order of their keys."""
+    return hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def code_fingerprint(experiment: str) -> str:
+    """First 16 digits of the SHA-256 over the code that an experiment's numbers come from."""
+    digest = hashlib.sha256()
+    for path in source_files(experiment):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:16]
+
+
+def random_state() -> dict[str, torch.Tensor]:
+    """State of torch's global random generators, the only ones that the training loops draw from."""
+    state = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state()
+    return state
+
+
+def restore_random_state(state: Mapping[str, torch.Tensor]) -> None:
+    """Restore what `random_state` returned."""
+    torch.set_rng_state(state["cpu"])
+    if "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"])
+
+
+@functools.cache
+def _git(*arguments: str) -> str | None:
+    try:
+        result = subprocess.run(
+            ["git", *arguments], capture_output=True, text=True, check=True, cwd=Path(__file__).parent, timeout=10
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return result.stdout.strip()
+
+
+def provenance() -> dict[str, Any]:
+    """What this process runs on: commit, versions of the packages, processor, threads."""
+    status = _git("status", "--porcelain")
+    return {
+        "commit": _git("rev-parse", "HEAD"),
+        "dirty": None if status is None else bool(status),
+        "python": platform.python_version(),
+        "versions": {name: importlib.metadata.version(name) for name in _VERSIONS},
+        "system": f"{platform.system()} {platform.machine()}",
+        "cpu": _cpu_name(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "")
+
+
+def _as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows as CSV; floats in their shortest exact form, columns in the order of first appearance."""
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _differing_keys(one: Mapping[str, Any], other: Mapping[str, Any], prefix: str = "") -> list[str]:
+    keys = []
+    for key in dict.fromkeys([*one, *other]):
+        left, right = one.get(key), other.get(key)
+        if isinstance(left, Mapping) and isinstance(right, Mapping):
+            keys += _differing_keys(left, right, f"{prefix}{key}.")
+        elif left != right:
+            keys.append(f"{prefix}{key}")
+    return keys

@@ -1,0 +1,166 @@
+"""Sparse autoencoder on MNIST: a fixed lambda, or SoftAdapt's weights, between error and sparsity (section 4.3).
+
+One process trains one method from one seed. Methods of the same seed start from the same weights and see the digits in
+the same order. Besides the weighted loss, which differs in meaning from method to method, every epoch records what is
+comparable: the mean squared error per pixel, the L1 norm of the code, and the share of active hidden units.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from experiments import command_line
+from experiments.errors import run_main
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from models.sparse_autoencoder import SparseAutoencoder
+
+SHOWN_DIGITS = 10
+"""The first test image of each digit is kept at every report epoch, for Figure 6."""
+
+
+def run(request: command_line.Request) -> None:
+    """Train one method from one seed and write the run folder."""
+    import numpy as np
+    import torch
+
+    from experiments.data import mnist
+    from experiments.metrics.classification import load_classifier, percent_correctly_classified
+    from experiments.progress import progress_bar
+    from experiments.runs import Run
+    from experiments.weightings import build
+    from models.sparse_autoencoder import SparseAutoencoder, loss_components
+
+    settings = request.settings.sparse_autoencoder
+    name = request.variant["method"]
+    method = settings.all_methods()[name]
+    folder = Run(
+        request.output,
+        {"experiment": "sparse_autoencoder", "method": name, "seed": request.seed, **method.model_dump(mode="json")}
+        | {"settings": settings.model_dump(mode="json", exclude={"seeds", "lambdas", "methods"})},
+        overwrite=request.overwrite,
+    )
+    if folder.finished:
+        print(f"{request.output} is complete")
+        return
+    classifier = load_classifier(request.classifier)
+    images, _ = mnist.load(request.settings.data_dir, "train")
+    train = torch.from_numpy(images[: settings.train_images].reshape(-1, 784).copy())
+    validation = _as_inputs(images[len(images) - settings.validation_images :])
+    test_images, test_labels = (
+        array[: settings.test_images] for array in mnist.load(request.settings.data_dir, "test")
+    )
+    test, labels = _as_inputs(test_images), torch.from_numpy(test_labels.copy())
+    shown = torch.stack([(labels == digit).nonzero()[0, 0] for digit in range(SHOWN_DIGITS)])
+
+    torch.manual_seed(request.seed)
+    model = SparseAutoencoder(train.shape[1], settings.hidden_units)
+    balance = build(method.weighting, ("reconstruction", "sparsity"), f"{name}.weighting")
+    optimizer = torch.optim.Adam(model.parameters(), settings.learning_rate, fused=True)
+    per_pixel = 1 / train.shape[1]
+    scale = per_pixel if method.reconstruction == "mean" else 1.0
+    samples: dict[str, Any] = {}
+    start, train_seconds = 0, 0.0
+    state = folder.resume()
+    if state is not None:
+        start, train_seconds, samples = state["epoch"], state["train_seconds"], state["samples"]
+        model.load_state_dict(state["model"])
+        balance.load_state_dict(state["balance"])
+        optimizer.load_state_dict(state["optimizer"])
+        torch.set_rng_state(state["random"])
+    steps = -(-len(train) // settings.batch_size)
+    with progress_bar(settings.epochs * steps, f"autoencoder {name} seed {request.seed}", "step", start * steps) as bar:
+        for epoch in range(start + 1, settings.epochs + 1):
+            before = folder.seconds
+            sums = torch.zeros(3)
+            for batch in torch.randperm(len(train)).split(settings.batch_size):
+                inputs = train[batch].float() / 255
+                losses = loss_components(inputs, *model(inputs))
+                losses["reconstruction"] = losses["reconstruction"] * scale
+                loss = balance(losses)
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                sums += torch.stack((loss, losses["reconstruction"] / scale, losses["sparsity"])).detach()
+                bar.update()
+            train_seconds += folder.seconds - before
+            weighted, error, sparsity = (sums / steps).tolist()
+            row = {"epoch": epoch, "train_weighted_loss": weighted, "train_mse": error * per_pixel}
+            row |= {"train_l1": sparsity} | _measure(model, validation, "validation") | _measure(model, test, "test")
+            weights = balance.weights.tolist()
+            row |= {"weight_reconstruction": weights[0] * scale, "weight_sparsity": weights[1]}
+            if epoch in settings.report_epochs:
+                with torch.no_grad():
+                    reconstructions, _ = model(test)
+                    validated, _ = model(validation)
+                validation_labels = mnist.load(request.settings.data_dir, "train")[1][-settings.validation_images :]
+                row["test_pcc"] = percent_correctly_classified(classifier, _as_images(reconstructions), labels)
+                row["validation_pcc"] = percent_correctly_classified(
+                    classifier, _as_images(validated), torch.from_numpy(validation_labels.copy())
+                )
+                samples[f"epoch_{epoch}"] = reconstructions[shown]
+            folder.history.append(row)
+            folder.save(
+                {
+                    "epoch": epoch,
+                    "train_seconds": train_seconds,
+                    "samples": samples,
+                    "model": model.state_dict(),
+                    "balance": balance.state_dict(),
+                    "optimizer": optimizer.state_dict(),
+                    "random": torch.get_rng_state(),
+                },
+                now=epoch == settings.epochs,
+            )
+    arrays = {key: np.asarray(value, dtype=np.float32) for key, value in samples.items()}
+    folder.finish(
+        {key: value for key, value in folder.history[-1].items() if key != "epoch"},
+        samples=arrays | {"originals": test[shown].numpy()},
+        data_checksums=mnist.checksums(request.settings.data_dir),
+        times={"train": train_seconds},
+    )
+
+
+def _as_inputs(images: Any) -> "Tensor":
+    """Digits uint8 (N, 28, 28) -> float32 (N, 784) in [0, 1]."""
+    import torch
+
+    return torch.from_numpy(images.reshape(len(images), -1).copy()).float() / 255
+
+
+def _as_images(flat: "Tensor") -> "Tensor":
+    """(N, 784) -> (N, 1, 28, 28)."""
+    return flat.unflatten(-1, (1, 28, 28))
+
+
+def _measure(model: "SparseAutoencoder", images: "Tensor", name: str) -> dict[str, float]:
+    """Mean squared error per pixel, L1 norm of the code and share of active units over a set (N, 784)."""
+    import torch
+
+    from models.sparse_autoencoder import loss_components
+
+    with torch.no_grad():
+        reconstructions, code = model(images)
+        losses = loss_components(images, reconstructions, code)
+    return {
+        f"{name}_mse": losses["reconstruction"].item() / images.shape[1],
+        f"{name}_l1": losses["sparsity"].item(),
+        f"{name}_active_share": (code > 0).float().mean().item(),
+    }
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point of ``python -m experiments.sparse_autoencoder``."""
+    run(
+        command_line.parse(
+            "sparse_autoencoder",
+            "Train a sparse autoencoder on MNIST with a fixed lambda (--method lambda-0.0001) or an adaptive rule, and "
+            "classify its reconstructions (paper section 4.3). Writes a run folder.",
+            with_methods=True,
+            arguments=arguments,
+        )
+    )
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,33 @@
+"""SoftAdapt (Heydari et al. 2019, arXiv 1912.12355), the module of this repository."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from experiments.config import Strict
+from experiments.errors import UserError
+from softadapt import SoftAdapt
+
+
+class Settings(Strict):
+    """Options of the rule ``softadapt``; the meaning and the defaults are those of `softadapt.SoftAdapt`."""
+
+    rule: Literal["softadapt"]
+    variant: Literal["loss_weighted", "original"] = "loss_weighted"
+    beta: float = 0.1
+    normalize: bool = False
+    history: int = 2
+    order: int | None = None
+    update_every: int = 1
+    prior: list[float] | None = None
+    total: float | Literal["num_losses"] = 1.0
+    method: Literal["finite_difference", "least_squares"] = "finite_difference"
+    mean_over_history: bool = False
+
+    def build(self, names: Sequence[str], source: str) -> SoftAdapt:
+        """Return the module for these component names."""
+        options = self.model_dump(exclude={"rule"})
+        options["total"] = float(len(names)) if self.total == "num_losses" else self.total
+        try:
+            return SoftAdapt(len(names), **options)
+        except ValueError as error:
+            raise UserError(f"{source}: {error}") from error

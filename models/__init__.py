@@ -1,0 +1,1 @@
+"""The models: networks and test functions that return named loss components, unweighted."""

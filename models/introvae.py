@@ -1,0 +1,150 @@
+"""IntroVAE: an encoder and a generator that play against each other, without a discriminator (Huang et al. 2018).
+
+The networks follow the published residual design; the loss components are those of equations 12 and 13 of the SoftAdapt
+paper, unweighted.
+"""
+
+import itertools
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+Normalization = Literal["batch", "group"]
+
+
+def _normalization(kind: Normalization, channels: int) -> nn.Module:
+    """Batch normalisation as published; group normalisation treats an image alike whatever batch it sits in."""
+    return nn.BatchNorm2d(channels) if kind == "batch" else nn.GroupNorm(max(1, channels // 8), channels)
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions beside a shortcut: (N, C_in, H, W) -> (N, C_out, H, W)."""
+
+    def __init__(self, channels_in: int, channels_out: int, normalization: Normalization) -> None:
+        super().__init__()
+        self.shortcut = (
+            nn.Identity() if channels_in == channels_out else nn.Conv2d(channels_in, channels_out, 1, bias=False)
+        )
+        self.first = nn.Conv2d(channels_in, channels_out, 3, padding=1, bias=False)
+        self.first_norm = _normalization(normalization, channels_out)
+        self.second = nn.Conv2d(channels_out, channels_out, 3, padding=1, bias=False)
+        self.second_norm = _normalization(normalization, channels_out)
+        self.activation = nn.LeakyReLU(0.2)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return the transformed features."""
+        inner = self.activation(self.first_norm(self.first(features)))
+        return self.activation(self.second_norm(self.second(inner)) + self.shortcut(features))
+
+
+class Encoder(nn.Module):
+    """Images (N, C, S, S) in [0, 1] -> mean and log-variance of the posterior, (N, latent_size) each.
+
+    Args:
+        image_size: side S, a power of two.
+        image_channels: C.
+        channels: feature maps after each halving of the resolution.
+        latent_size: dimension of the latent code.
+        normalization: ``"batch"`` as published, or ``"group"``.
+    """
+
+    def __init__(
+        self,
+        image_size: int,
+        image_channels: int,
+        channels: Sequence[int],
+        latent_size: int,
+        normalization: Normalization = "batch",
+    ) -> None:
+        super().__init__()
+        layers: list[nn.Module] = [
+            nn.Conv2d(image_channels, channels[0], 5, padding=2, bias=False),
+            _normalization(normalization, channels[0]),
+            nn.LeakyReLU(0.2),
+            nn.AvgPool2d(2),
+        ]
+        for narrow, wide in itertools.pairwise(channels):
+            layers += [ResidualBlock(narrow, wide, normalization), nn.AvgPool2d(2)]
+        layers.append(ResidualBlock(channels[-1], channels[-1], normalization))
+        self.features = nn.Sequential(*layers)
+        smallest = image_size >> len(channels)
+        self.posterior = nn.Linear(channels[-1] * smallest**2, 2 * latent_size)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the posterior's mean and log-variance, in float32 also under autocast."""
+        posterior = self.posterior(self.features(images * 2 - 1).flatten(1)).float()
+        mean, log_variance = posterior.chunk(2, dim=-1)
+        return mean, log_variance
+
+
+class Generator(nn.Module):
+    """Latent codes (N, latent_size) -> images (N, C, S, S) in [0, 1]; arguments as for `Encoder`."""
+
+    def __init__(
+        self,
+        image_size: int,
+        image_channels: int,
+        channels: Sequence[int],
+        latent_size: int,
+        normalization: Normalization = "batch",
+    ) -> None:
+        super().__init__()
+        smallest = image_size >> len(channels)
+        self.project = nn.Sequential(
+            nn.Linear(latent_size, channels[-1] * smallest**2),
+            nn.ReLU(),
+            nn.Unflatten(1, (channels[-1], smallest, smallest)),
+        )
+        widths = [*reversed(channels), channels[0]]
+        layers: list[nn.Module] = []
+        for wide, narrow in itertools.pairwise(widths):
+            layers += [ResidualBlock(wide, narrow, normalization), nn.Upsample(scale_factor=2)]
+        layers += [
+            ResidualBlock(channels[0], channels[0], normalization),
+            nn.Conv2d(channels[0], image_channels, 5, padding=2),
+        ]
+        self.features = nn.Sequential(*layers)
+
+    def forward(self, codes: Tensor) -> Tensor:
+        """Return images, in float32 also under autocast."""
+        return torch.sigmoid(self.features(self.project(codes)).float())
+
+
+def sample_posterior(mean: Tensor, log_variance: Tensor, noise: Tensor) -> Tensor:
+    """Reparameterised sample mean + exp(log_variance / 2) * noise, (N, latent_size)."""
+    return mean + (0.5 * log_variance).exp() * noise
+
+
+def kl_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """KL(N(mean, exp(log_variance)) || N(0, I)) per image, nats: (N, latent_size) twice -> (N,)."""
+    return -0.5 * (1 + log_variance - mean.square() - log_variance.exp()).sum(-1)
+
+
+def reconstruction_error(images: Tensor, reconstructions: Tensor) -> Tensor:
+    """L_AE: half the squared error, summed over an image's pixels, averaged over the batch: scalar."""
+    return 0.5 * (reconstructions - images).square().flatten(1).sum(-1).mean()
+
+
+def encoder_loss_components(
+    kl_real: Tensor, kl_reconstructed: Tensor, kl_sampled: Tensor, reconstruction: Tensor, margin: float
+) -> dict[str, Tensor]:
+    """Components of L_E, unweighted scalars.
+
+    Args:
+        kl_real: KL of the posteriors of real images (N,).
+        kl_reconstructed: the same of reconstructions (N,), computed from detached images.
+        kl_sampled: the same of images decoded from the prior (N,), computed from detached images.
+        reconstruction: L_AE ().
+        margin: m, nats.
+    """
+    hinge = (margin - kl_reconstructed).relu().mean() + (margin - kl_sampled).relu().mean()
+    return {"kl_real": kl_real.mean(), "margin_fake": hinge, "reconstruction": reconstruction}
+
+
+def generator_loss_components(
+    kl_reconstructed: Tensor, kl_sampled: Tensor, reconstruction: Tensor
+) -> dict[str, Tensor]:
+    """Components of L_G, unweighted scalars; arguments as for `encoder_loss_components`, nothing detached."""
+    return {"kl_fake": kl_reconstructed.mean() + kl_sampled.mean(), "reconstruction": reconstruction}

@@ -1,0 +1,43 @@
+"""Sparse autoencoder: one hidden layer whose activations are pressed towards zero (paper section 4.3)."""
+
+import torch
+from torch import Tensor, nn
+
+
+class SparseAutoencoder(nn.Module):
+    """Code h = ReLU(W x + b), reconstruction sigmoid(V h + c).
+
+    Args:
+        pixels: number of inputs.
+        hidden_units: size of the code.
+    """
+
+    def __init__(self, pixels: int = 784, hidden_units: int = 128) -> None:
+        super().__init__()
+        self.encoder = nn.Linear(pixels, hidden_units)
+        self.decoder = nn.Linear(hidden_units, pixels)
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Images (N, pixels) in [0, 1] -> code (N, hidden_units) >= 0."""
+        return torch.relu(self.encoder(images))
+
+    def decode(self, code: Tensor) -> Tensor:
+        """Code (N, hidden_units) -> reconstructions (N, pixels) in [0, 1]."""
+        return torch.sigmoid(self.decoder(code))
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Images (N, pixels) -> reconstructions (N, pixels) and code (N, hidden_units)."""
+        code = self.encode(images)
+        return self.decode(code), code
+
+
+def loss_components(images: Tensor, reconstructions: Tensor, code: Tensor) -> dict[str, Tensor]:
+    """The two terms of the loss, unweighted, each a scalar (equation 17).
+
+    ``reconstruction`` is the squared error, summed over an image's pixels; ``sparsity`` is the L1 norm of its code.
+    Both are averaged over the images.
+    """
+    return {
+        "reconstruction": (reconstructions - images).square().sum(-1).mean(),
+        "sparsity": code.abs().sum(-1).mean(),
+    }

@@ -1,0 +1,249 @@
+"""`SoftAdapt`: the loss-weighting rule as a module that is used like a criterion."""
+
+from collections.abc import Callable, Mapping, Sequence
+from math import isfinite
+from typing import Literal, Self, get_args
+
+import torch
+from torch import Tensor, nn
+
+from softadapt.functional import Method, difference_stencil, softadapt_weights
+
+Variant = Literal["loss_weighted", "original"]
+Losses = Tensor | Sequence[Tensor | float] | Mapping[str, Tensor | float]
+
+
+class SoftAdapt(nn.Module):
+    """Weighted sum of loss components, the weights set by their recent rates of change (arXiv 1912.12355).
+
+    ``loss = balance(losses)`` returns ``sum_k a_k f_k``. In training mode the call first records the detached losses
+    and refreshes `weights`; in evaluation mode it only uses them. No gradient flows through the weights. All state
+    lies in buffers, so ``.to()``, ``state_dict``, ``torch.compile(fullgraph=True)`` and ``torch.func.vmap`` work, and
+    nothing on the way waits for the device.
+
+    Until two observations are recorded the weights are equal (times `prior`). While the history fills, the difference
+    has the highest order, up to `order`, that the observations allow. An observation with a non-finite loss is counted
+    in `nonfinite_count` and otherwise ignored: history and weights stay as they were (the returned sum is non-finite,
+    as the loss is, so that a gradient scaler or the training loop can see it).
+
+    Args:
+        num_losses: number of components K >= 1.
+        variant: ``"loss_weighted"`` (eq. 4) or ``"original"`` (eq. 3).
+        beta: sharpness. Positive favours the worst-performing component, negative the best; 0 ignores the rates.
+        normalize: divide the rates by the sum of their absolute values (section 3.1.3).
+        history: number of observations kept, at least 2.
+        order: accuracy of the backward difference, 1 to history - 1; ``None`` is the highest.
+        update_every: the mean of so many consecutive calls is one observation, and the weights are refreshed once
+            per observation: 1 for per-step updates, ``len(loader)`` for updates per epoch.
+        prior: K positive numbers that multiply the adaptive weights, which are then rescaled to `total`: how a user
+            states what the components are worth. ``None`` is all equal.
+        total: what the weights sum to: 1.0 as in the paper, or ``num_losses`` for the scale of the unweighted sum, so
+            that a learning rate tuned without SoftAdapt keeps its meaning.
+        method: ``"finite_difference"``, or ``"least_squares"`` for a slope that is robust against minibatch noise.
+        mean_over_history: in eq. 4 use each component's mean over the history as f_k, not its newest value.
+        device, dtype: of the state, as for any module of torch.nn.
+
+    Attributes:
+        weights: (K,) buffer, the current weights a_k, without gradient.
+        nonfinite_count: () int64 buffer, the number of calls with a non-finite loss.
+
+    Raises:
+        ValueError: for an argument out of range, naming the value.
+    """
+
+    weights: Tensor
+    history: Tensor
+    observations: Tensor
+    nonfinite_count: Tensor
+    window_sum: Tensor
+    window_count: Tensor
+    stencils: Tensor
+    initial_weights: Tensor
+    log_prior: Tensor | None
+
+    def __init__(
+        self,
+        num_losses: int,
+        *,
+        variant: Variant = "loss_weighted",
+        beta: float = 0.1,
+        normalize: bool = False,
+        history: int = 2,
+        order: int | None = None,
+        update_every: int = 1,
+        prior: Sequence[float] | Tensor | None = None,
+        total: float = 1.0,
+        method: Method = "finite_difference",
+        mean_over_history: bool = False,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        _check_integer("num_losses", num_losses, at_least=1)
+        _check_integer("history", history, at_least=2)
+        _check_integer("update_every", update_every, at_least=1)
+        if order is not None:
+            _check_integer("order", order, at_least=1)
+        if variant not in get_args(Variant):
+            raise ValueError(f"variant must be one of {', '.join(get_args(Variant))}, got {variant!r}")
+        if not isfinite(beta):
+            raise ValueError(f"beta must be finite, got {beta!r}")
+        if not (isfinite(total) and total > 0):
+            raise ValueError(f"total must be positive and finite, got {total!r}")
+        self.num_losses = num_losses
+        self.variant = variant
+        self.beta = float(beta)
+        self.normalize = normalize
+        self.order = order
+        self.update_every = update_every
+        self.total = float(total)
+        self.method = method
+        self.mean_over_history = mean_over_history
+        self._names: tuple[str, ...] | None = None
+
+        self.prior = None if prior is None else _check_prior(prior, num_losses)
+
+        factory = {"device": device, "dtype": dtype}
+        counter = {"device": device, "dtype": torch.int64}
+        self.register_buffer("history", torch.zeros(history, num_losses, **factory))
+        self.register_buffer("observations", torch.zeros((), **counter))
+        self.register_buffer("nonfinite_count", torch.zeros((), **counter))
+        self.register_buffer("window_sum", torch.zeros(num_losses, **factory))
+        self.register_buffer("window_count", torch.zeros((), **counter))
+        for name in ("stencils", "log_prior", "initial_weights"):
+            self.register_buffer(name, None, persistent=False)
+        self._set_constants()
+        self.register_buffer("weights", self.initial_weights.clone())
+
+    def _set_constants(self) -> None:
+        """Derive the constant buffers from the options, in the dtype and on the device of the state."""
+        like = {"dtype": self.history.dtype, "device": self.history.device}
+        prior = torch.tensor(self.prior or [1.0] * self.num_losses, **like)
+        self.stencils = torch.tensor(_stencils_while_filling(len(self.history), self.order, self.method), **like)
+        self.log_prior = prior.log() if self.prior else None
+        self.initial_weights = self.total * prior / prior.sum()
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Move or cast the module (`.to()`, `.double()`, `.cuda()`); constants are derived anew, not rounded twice."""
+        super()._apply(fn, recurse)
+        self._set_constants()
+        self.weights = torch.where(self.observations < 2, self.initial_weights, self.weights)
+        return self
+
+    def forward(self, losses: Losses) -> Tensor:
+        """Return the weighted sum of `losses`, in training mode after refreshing the weights from them.
+
+        Args:
+            losses: (K,) tensor, or a sequence or mapping of K scalars. A mapping is matched by name to the first one
+                that was passed, so that its order is free.
+
+        Returns:
+            () tensor, differentiable with respect to `losses`; of their dtype or the buffers', whichever is wider.
+
+        Raises:
+            ValueError: if the shape, the number or the names of the losses do not fit.
+        """
+        values = self._as_vector(losses)
+        # A fresh tensor in both modes: autograd keeps it, and the buffer may change before backward is called.
+        weights = self._refresh(values.detach().to(self.weights.dtype)) if self.training else self.weights.clone()
+        dtype = torch.promote_types(values.dtype, weights.dtype)
+        return torch.dot(weights.to(dtype), values.to(dtype))
+
+    @torch.no_grad()
+    def _refresh(self, losses: Tensor) -> Tensor:
+        """Record one call's losses (K,); return the weights that hold from now on, also kept in the buffer."""
+        finite = losses.isfinite().all()
+        if self.update_every == 1:
+            due, observation = finite, losses
+        else:
+            due, observation = self._accumulate(losses, finite)
+        observations = self.observations + due
+        history = torch.cat((self.history[1:], observation.unsqueeze(0)))
+        filled = observations.clamp_max(history.shape[0]).reshape(1)
+        rates = torch.mv(history.T, self.stencils.index_select(0, filled).squeeze(0))
+        recent = None
+        if self.variant == "loss_weighted":
+            recent = self._mean(history, filled) if self.mean_over_history else observation
+        weights = softadapt_weights(rates, recent, beta=self.beta, normalize=self.normalize)
+        if self.log_prior is not None:
+            weights = torch.softmax(weights.log() + self.log_prior, dim=-1)
+        weights = torch.where(observations < 2, self.initial_weights, self.total * weights)
+        weights = torch.where(due, weights, self.weights)
+
+        self.weights.copy_(weights)
+        self.history.copy_(torch.where(due, history, self.history))
+        self.observations.copy_(observations)
+        self.nonfinite_count.add_(~finite)
+        return weights
+
+    def _accumulate(self, losses: Tensor, finite: Tensor) -> tuple[Tensor, Tensor]:
+        """Add a call to the open window; return whether that completes the window, and the window's mean."""
+        window_sum = self.window_sum + torch.where(finite, losses, 0.0)
+        window_count = self.window_count + finite
+        due = finite & (window_count >= self.update_every)
+        self.window_sum.copy_(torch.where(due, 0.0, window_sum))
+        self.window_count.copy_(torch.where(due, 0, window_count))
+        return due, window_sum / self.update_every
+
+    @staticmethod
+    def _mean(history: Tensor, filled: Tensor) -> Tensor:
+        """Mean over the observations so far; rows not yet filled are zero and do not count."""
+        return history.sum(0) / filled.clamp_min(1)
+
+    def _as_vector(self, losses: Losses) -> Tensor:
+        if isinstance(losses, Mapping):
+            if self._names is None:
+                self._names = tuple(losses)
+            if losses.keys() != set(self._names):
+                raise ValueError(f"expected losses named {', '.join(self._names)}, got {', '.join(losses)}")
+            losses = [losses[name] for name in self._names]
+        if isinstance(losses, Tensor):
+            values = losses
+        elif len(losses) != self.num_losses:
+            raise ValueError(f"expected {self.num_losses} losses, got {len(losses)}")
+        else:
+            values = torch.stack([self._as_scalar(loss) for loss in losses])
+        if values.shape != (self.num_losses,):
+            raise ValueError(f"losses must have shape ({self.num_losses},), got {tuple(values.shape)}")
+        if not values.is_floating_point():
+            raise ValueError(f"losses must be floating point, got {values.dtype}")
+        return values
+
+    def _as_scalar(self, loss: Tensor | float) -> Tensor:
+        if not isinstance(loss, Tensor):
+            return torch.full((), float(loss), dtype=self.weights.dtype, device=self.weights.device)
+        if loss.numel() != 1:
+            raise ValueError(f"each loss must be a scalar, got shape {tuple(loss.shape)}")
+        return loss.reshape(())
+
+    def extra_repr(self) -> str:
+        """The options, as they appear in `print(model)`."""
+        return (
+            f"{self.num_losses}, variant={self.variant!r}, beta={self.beta}, normalize={self.normalize}, "
+            f"history={self.history.shape[0]}, order={self.order}, update_every={self.update_every}, "
+            f"total={self.total}, method={self.method!r}, mean_over_history={self.mean_over_history}"
+        )
+
+
+def _stencils_while_filling(history: int, order: int | None, method: Method) -> list[list[float]]:
+    """Row m (of history + 1) is the stencil to use when m observations are recorded; zero for m < 2."""
+    difference_stencil(history, order, method)  # raises for an order that even the full history does not allow
+    table = [[0.0] * history, [0.0] * history]
+    for filled in range(2, history + 1):
+        possible = None if order is None else min(order, filled - 1)
+        table.append([0.0] * (history - filled) + difference_stencil(filled, possible, method))
+    return table
+
+
+def _check_integer(name: str, value: int, *, at_least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < at_least:
+        raise ValueError(f"{name} must be an integer of at least {at_least}, got {value!r}")
+
+
+def _check_prior(prior: Sequence[float] | Tensor, num_losses: int) -> list[float]:
+    values = [float(value) for value in prior]
+    if len(values) != num_losses:
+        raise ValueError(f"prior must hold {num_losses} numbers, got {values}")
+    if not all(isfinite(value) and value > 0 for value in values):
+        raise ValueError(f"prior must hold positive finite numbers, got {values}")
+    return values
