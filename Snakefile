@@ -12,7 +12,7 @@ from experiments import config as suite
 
 if not workflow.overwrite_configfiles:
     raise WorkflowError("name a scale: snakemake --configfile config/laptop.yaml --cores 2")
-CONFIG = str(workflow.overwrite_configfiles[-1])
+CONFIG = os.path.relpath(workflow.overwrite_configfiles[-1])
 try:
     SETTINGS = suite.load(CONFIG)
 except suite.UserError as error:
@@ -227,7 +227,6 @@ rule claims:
         report(f"{RESULTS}/claims.csv", caption="paper/captions/claims.rst", category="Claims"),
         f"{RESULTS}/claims.md",
         f"{RESULTS}/claims.tex",
-        f"{RESULTS}/numbers.json",
     log:
         f"{LOGS}/claims.log",
     benchmark:

@@ -30,6 +30,7 @@ class Request:
     output: Path
     overwrite: bool
     classifier: Path
+    threads: int
 
 
 def parse(
@@ -75,6 +76,7 @@ def parse(
         run.add_argument("--method", default="softadapt", help="a method of the config file (default: %(default)s)")
     run.add_argument("--seed", type=int, default=None, help="seed of the run (default: the config file's first)")
     run.add_argument("--output", type=Path, help="run folder (default: below results, by what is asked for)")
+    run.add_argument("--threads", type=int, default=1, help="CPU threads (default: %(default)s); results depend on it")
     run.add_argument("--overwrite", action="store_true", help="discard a run with other settings in that folder")
     if experiment == "sparse_autoencoder":
         run.add_argument("--classifier", type=Path, help="run folder of the digit classifier (default: the scale's)")
@@ -113,6 +115,8 @@ def parse(
     if seed < 0:
         raise UserError(f"--seed {seed}: must not be negative")
     name = "-".join(variant.values()) or "default"
+    if options["threads"] < 1:
+        raise UserError(f"--threads {options['threads']}: must be at least 1")
     output = run_folder(settings.scale, experiment, name, seed)
     if overrides or rule_overrides:
         digest = hashlib.sha256(json.dumps([overrides, rule_overrides], sort_keys=True).encode()).hexdigest()
@@ -125,6 +129,7 @@ def parse(
         options["output"] or output,
         options["overwrite"],
         options.get("classifier") or classifier,
+        options["threads"],
     )
 
 

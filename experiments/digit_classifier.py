@@ -14,6 +14,7 @@ def run(request: command_line.Request) -> None:
     from experiments.runs import Run
     from models.digit_classifier import DigitClassifier
 
+    torch.set_num_threads(request.threads)
     settings = request.settings.digit_classifier
     data_dir = request.settings.data_dir
     folder = Run(

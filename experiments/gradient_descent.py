@@ -49,6 +49,11 @@ class Descent:
     previous_direction: "Tensor | None" = None
     weights: "Tensor | None" = None
 
+    def select(self, keep: "Tensor") -> "Descent":
+        """The trajectories that the mask (N,) keeps."""
+        kept: dict[str, Any] = {name: None if value is None else value[keep] for name, value in vars(self).items()}
+        return Descent(**kept)
+
 
 def advance(
     state: Descent,
@@ -150,7 +155,7 @@ def steps_to_converge(
                 break
             if keep.float().mean() < 0.9:  # finished trajectories leave the batch
                 active, beta, step_size = active[keep], beta[keep], step_size[keep]
-                state = Descent(*(value[keep] if value is not None else None for value in vars(state).values()))
+                state = state.select(keep)
     return result.reshape(shape)
 
 
@@ -216,6 +221,7 @@ def run(request: command_line.Request) -> None:
     from experiments.runs import Run
     from models.test_functions import TEST_FUNCTIONS
 
+    torch.set_num_threads(request.threads)
     settings = request.settings.gradient_descent
     function = TEST_FUNCTIONS[request.variant["function"]]
     step_rule = request.variant["step_rule"]

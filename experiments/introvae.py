@@ -163,6 +163,7 @@ def run(request: command_line.Request) -> None:
     from experiments.runs import Run, random_state, restore_random_state
     from experiments.weightings import build
 
+    torch.set_num_threads(request.threads)
     settings = request.settings.introvae
     name = request.variant["method"]
     method = settings.methods[name]
@@ -217,7 +218,7 @@ def run(request: command_line.Request) -> None:
             row |= {key: value.item() / steps for key, value in sums.items()}
             if epoch > settings.warmup_epochs:
                 for network, balance in (("encoder", balance_encoder), ("generator", balance_generator)):
-                    weights = zip(COMPONENTS[network], balance.weights.tolist(), strict=True)
+                    weights = zip(COMPONENTS[network], balance.get_buffer("weights").tolist(), strict=True)
                     row |= {f"{network}_weight_{component}": weight for component, weight in weights}
             diverged = not all(np.isfinite(value) for value in row.values() if isinstance(value, float))
             if epoch in settings.report_epochs and not diverged:

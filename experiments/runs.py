@@ -132,7 +132,8 @@ class Run:
         """Write the results; ``metrics.json`` comes last, so that its presence says that all else is there."""
         if samples is not None:
             with atomic_path(self.folder / "samples.npz") as temporary:
-                np.savez_compressed(temporary, **{name: np.asarray(array) for name, array in samples.items()})
+                arrays: dict[str, Any] = {name: np.asarray(array) for name, array in samples.items()}
+                np.savez_compressed(temporary, **arrays)
         write_text(self.folder / "history.csv", _as_csv(self.history))
         write_json(
             self.folder / "provenance.json",

@@ -31,6 +31,7 @@ def run(request: command_line.Request) -> None:
     from experiments.weightings import build
     from models.sparse_autoencoder import SparseAutoencoder, loss_components
 
+    torch.set_num_threads(request.threads)
     settings = request.settings.sparse_autoencoder
     name = request.variant["method"]
     method = settings.all_methods()[name]
@@ -87,7 +88,7 @@ def run(request: command_line.Request) -> None:
             weighted, error, sparsity = (sums / steps).tolist()
             row = {"epoch": epoch, "train_weighted_loss": weighted, "train_mse": error * per_pixel}
             row |= {"train_l1": sparsity} | _measure(model, validation, "validation") | _measure(model, test, "test")
-            weights = balance.weights.tolist()
+            weights = balance.get_buffer("weights").tolist()
             row |= {"weight_reconstruction": weights[0] * scale, "weight_sparsity": weights[1]}
             if epoch in settings.report_epochs:
                 with torch.no_grad():

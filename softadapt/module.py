@@ -1,6 +1,7 @@
 """`SoftAdapt`: the loss-weighting rule as a module that is used like a criterion."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from math import isfinite
 from typing import Literal, Self, get_args
 
@@ -103,13 +104,13 @@ class SoftAdapt(nn.Module):
 
         self.prior = None if prior is None else _check_prior(prior, num_losses)
 
-        factory = {"device": device, "dtype": dtype}
-        counter = {"device": device, "dtype": torch.int64}
-        self.register_buffer("history", torch.zeros(history, num_losses, **factory))
-        self.register_buffer("observations", torch.zeros((), **counter))
-        self.register_buffer("nonfinite_count", torch.zeros((), **counter))
-        self.register_buffer("window_sum", torch.zeros(num_losses, **factory))
-        self.register_buffer("window_count", torch.zeros((), **counter))
+        real = partial(torch.zeros, dtype=dtype, device=device)
+        counter = partial(torch.zeros, (), dtype=torch.int64, device=device)
+        self.register_buffer("history", real(history, num_losses))
+        self.register_buffer("observations", counter())
+        self.register_buffer("nonfinite_count", counter())
+        self.register_buffer("window_sum", real(num_losses))
+        self.register_buffer("window_count", counter())
         for name in ("stencils", "log_prior", "initial_weights"):
             self.register_buffer(name, None, persistent=False)
         self._set_constants()
@@ -117,9 +118,9 @@ class SoftAdapt(nn.Module):
 
     def _set_constants(self) -> None:
         """Derive the constant buffers from the options, in the dtype and on the device of the state."""
-        like = {"dtype": self.history.dtype, "device": self.history.device}
-        prior = torch.tensor(self.prior or [1.0] * self.num_losses, **like)
-        self.stencils = torch.tensor(_stencils_while_filling(len(self.history), self.order, self.method), **like)
+        constant = partial(torch.tensor, dtype=self.history.dtype, device=self.history.device)
+        prior = constant(self.prior or [1.0] * self.num_losses)
+        self.stencils = constant(_stencils_while_filling(len(self.history), self.order, self.method))
         self.log_prior = prior.log() if self.prior else None
         self.initial_weights = self.total * prior / prior.sum()
 

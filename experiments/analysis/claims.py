@@ -1,6 +1,7 @@
 """The ledger: every claim of ``paper/claims.yaml``, measured and judged."""
 
 import math
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import pandas as pd
@@ -35,7 +36,7 @@ class Ledger(Strict):
     claims: list[Claim]
 
 
-def judge(rule: dict[str, Any], estimate: Estimate | None) -> Verdict:
+def judge(rule: Mapping[Any, Any], estimate: Estimate | None) -> Verdict:
     """Turn a measurement into a verdict.
 
     ``above`` and ``below`` ask that the interval lie wholly on the claimed side of the bound. A single observation
@@ -73,7 +74,7 @@ def ledger(claims: list[Claim], evidence: Evidence) -> pd.DataFrame:
                 "observations": estimate.count if estimate else 0,
                 "unit": claim.unit,
                 "rule": "; ".join(f"{key} {value}" for key, value in claim.rule.items()),
-                "verdict": judge(dict(claim.rule), estimate),
+                "verdict": judge(claim.rule, estimate),
                 "figure": claim.figure,
             }
         )

@@ -50,7 +50,7 @@ class Sweep:
         self.limit = settings.gradient_descent.max_steps + 1
         self.step_sizes = self.samples["step_sizes"]
         self.starts = self.samples["starts"]
-        self.betas = np.array(settings.gradient_descent.betas)
+        self.betas = settings.gradient_descent.betas
         self.judged = np.arange(len(self.starts)) % 2 == 1
 
     def steps(self, method: str) -> np.ndarray:
@@ -61,11 +61,9 @@ class Sweep:
     def tune(self, method: str, beta: float | None = None) -> Tuned:
         """Choose step size, and beta unless given, by the mean number of steps over every second start."""
         steps = self.steps(method)
-        candidates = range(len(steps))
+        candidates = list(range(len(steps)))
         if beta is not None and method != "plain":
-            candidates = range(
-                int(np.flatnonzero(self.betas == beta)[0]), int(np.flatnonzero(self.betas == beta)[0]) + 1
-            )
+            candidates = [self.betas.index(beta)]
         score = steps[:, :, ~self.judged].mean(-1)
         best_beta, best_step = min(
             ((b, e) for b in candidates for e in range(len(self.step_sizes))), key=lambda index: score[index]
@@ -84,4 +82,5 @@ def steps_ratio(method: Tuned, baseline: Tuned) -> Estimate:
     """Median over the judged starts of steps(method) / steps(baseline), with its interval; below 1 is faster."""
     logs = np.log(np.maximum(method.steps, 1) / np.maximum(baseline.steps, 1))[method.judged]
     estimate = median_over_starts(logs)
-    return Estimate(*(float(np.exp(x)) for x in (estimate.value, estimate.low, estimate.high)), count=estimate.count)
+    value, low, high = (float(np.exp(x)) for x in (estimate.value, estimate.low, estimate.high))
+    return Estimate(value, low, high, estimate.count)

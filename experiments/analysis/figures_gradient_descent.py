@@ -17,6 +17,11 @@ COLORS = {
 }
 
 
+MINIMISERS = {"rosenbrock": (1.0, 1.0), "beale": (3.0, 0.5)}
+VIEWS = {"rosenbrock": ((-1.6, 1.6), (-0.5, 1.6)), "beale": ((0.6, 3.6), (-0.6, 1.3))}
+"""What the trajectory figures show of the plane, ((x_low, x_high), (y_low, y_high)); excursions are cut off."""
+
+
 def gradient_descent(settings: Settings) -> None:
     """Draw all figures of the experiment."""
     folder = reading.figures(settings)
@@ -34,17 +39,14 @@ def _value(function: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 def _trajectories(settings: Settings, function: str) -> plt.Figure:
     """Four panels, {fixed step, Barzilai-Borwein} x {original, loss-weighted}: two paths on the contours."""
-    figure, grid = plt.subplots(2, 2, figsize=(WIDTH, 5.4), sharex=True, sharey=True)
+    figure, grid = plt.subplots(2, 2, figsize=(WIDTH, 6.2))
     for row, step_rule in zip(grid, descent.STEP_RULES, strict=True):
         run = reading.descent_run(settings, function, step_rule)
         paths = dict(iter(run.history.groupby("method")))
         for axes, method in zip(row, ("original", "loss_weighted"), strict=True):
             drawn = [paths["plain"], paths[method]]
-            points = np.concatenate([path[["x", "y"]].to_numpy() for path in drawn])
-            points = points[np.abs(points).max(1) < 10]
-            margin = 0.15 * np.ptp(points, axis=0)
-            (left, bottom), (right, top) = points.min(0) - margin, points.max(0) + margin
-            x, y = np.meshgrid(np.linspace(left, right, 200), np.linspace(bottom, top, 200))
+            (left, right), (bottom, top) = VIEWS[function]
+            x, y = np.meshgrid(np.linspace(left, right, 300), np.linspace(bottom, top, 300))
             axes.contour(x, y, np.log10(_value(function, x, y) + 1e-6), levels=18, colors="0.8", linewidths=0.5)
             for name, path in zip(("plain", method), drawn, strict=True):
                 metrics = run.metrics[name]
@@ -61,26 +63,20 @@ def _trajectories(settings: Settings, function: str) -> plt.Figure:
             axes.plot(*drawn[0].loc[drawn[0].index[0], ["x", "y"]], "s", color=BLACK, markersize=4)
             axes.plot(*MINIMISERS[function], "*", color=ORANGE, markersize=10, markeredgecolor=BLACK)
             axes.set_title(f"{descent.STEP_RULES[step_rule]}, {descent.LABELS[method]}")
-            axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16))
-    for axes in grid[-1]:
-        axes.set_xlabel("x")
-    for axes in grid[:, 0]:
-        axes.set_ylabel("y")
+            axes.set(xlim=(left, right), ylim=(bottom, top), xlabel="x", ylabel="y")
+            axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14))
     return figure
 
 
-MINIMISERS = {"rosenbrock": (1.0, 1.0), "beale": (3.0, 0.5)}
-
-
-def _regimes(height: float, **options: bool) -> tuple[plt.Figure, list[tuple[Axes, str, str]]]:
-    figure, grid = plt.subplots(2, 2, figsize=(WIDTH, height), **options)  # type: ignore[arg-type]
+def _regimes(height: float) -> tuple[plt.Figure, list[tuple[Axes, str, str]]]:
+    figure, grid = plt.subplots(2, 2, figsize=(WIDTH, height), sharey=True)
     regimes = [(function, rule) for function in descent.FUNCTIONS for rule in descent.STEP_RULES]
     return figure, [(axes, *regime) for axes, regime in zip(grid.flat, regimes, strict=True)]
 
 
 def _steps_by_step_size(settings: Settings) -> plt.Figure:
     """Steps against the step size: median and quartiles over all starts, the best beta at every step size."""
-    figure, panels = _regimes(4.8, sharey=True)
+    figure, panels = _regimes(4.8)
     for axes, function, step_rule in panels:
         sweep = descent.Sweep(settings, function, step_rule)
         for method in descent.METHODS:
@@ -103,13 +99,12 @@ def _steps_by_start(settings: Settings) -> plt.Figure:
     shown = ("plain", "original", "loss_weighted")
     regimes = [(function, rule) for function in descent.FUNCTIONS for rule in descent.STEP_RULES]
     figure, grid = plt.subplots(4, 3, figsize=(WIDTH, 8.2), sharex="row", sharey="row")
-    points = None
     for row, (function, step_rule) in zip(grid, regimes, strict=True):
         sweep = descent.Sweep(settings, function, step_rule)
         for axes, method in zip(row, shown, strict=True):
             tuned = sweep.tune(method)
             x, y = sweep.starts.T
-            points = axes.scatter(
+            reached = axes.scatter(
                 x[tuned.converged],
                 y[tuned.converged],
                 c=tuned.steps[tuned.converged],
@@ -123,5 +118,5 @@ def _steps_by_start(settings: Settings) -> plt.Figure:
         row[0].set_ylabel(f"{function.capitalize()}\n{descent.STEP_RULES[step_rule]}\ny")
     for axes in grid[-1]:
         axes.set_xlabel("x")
-    figure.colorbar(points, ax=grid, shrink=0.5, label="steps to the minimum (cross: not reached)")
+    figure.colorbar(reached, ax=grid, shrink=0.5, label="steps to the minimum (cross: not reached)")
     return figure

@@ -20,9 +20,9 @@ def sparse_autoencoder(settings: Settings) -> None:
 
 
 def _name(method: str, tuned: str) -> str:
-    names = {tuned: f"tuned {_lambda(tuned)}"}
-    names |= {autoencoder.SOFTADAPT: "SoftAdapt", autoencoder.SOFTADAPT_MEAN: "SoftAdapt, mean error"}
-    return names.get(method, method)
+    if method == tuned:
+        return f"tuned {_lambda(tuned)}"
+    return {autoencoder.SOFTADAPT: "SoftAdapt", autoencoder.SOFTADAPT_MEAN: "SoftAdapt, mean error"}[method]
 
 
 def _lambda(method: str) -> str:

@@ -1,0 +1,42 @@
+# Targets a person would type. Python 3.11 to 3.13 and make are all that must be there.
+#
+#   make reproduce    set up what is missing, then the laptop scale: tables, figures, paper, report
+#   make test         set up what is missing, then unit tests, lint and types
+#   make smoke        the same workflow as reproduce on tiny budgets, in minutes
+#
+# CPU-only PyTorch: set PIP_EXTRA_INDEX_URL to the CPU index that pytorch.org's install page names.
+
+PYTHON ?= python3
+CORES ?= $(shell getconf _NPROCESSORS_ONLN)
+VENV := .venv
+READY := $(VENV)/ready
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+
+.PHONY: setup reproduce smoke test bench clean
+
+setup: $(READY)
+
+$(READY): requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
+	  { echo "error: $(PYTHON) is not Python 3.11 to 3.13; name one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	@touch $(READY)
+
+reproduce: $(READY)
+	snakemake --configfile config/laptop.yaml --cores $(CORES)
+
+smoke: $(READY)
+	snakemake --configfile config/smoke.yaml --cores $(CORES)
+
+test: $(READY)
+	ruff check .
+	ruff format --check .
+	mypy
+	pytest -n $(CORES)
+
+bench: $(READY)
+	pytest benchmarks --benchmark-columns=min,median,max --benchmark-sort=name
+
+clean:
+	rm -rf $(VENV) .snakemake .pytest_cache .ruff_cache .mypy_cache .hypothesis results/smoke results/laptop figures/smoke figures/laptop

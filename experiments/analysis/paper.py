@@ -1,0 +1,81 @@
+"""Compile the manuscript: gather the numbers that its sentences quote, then let Typst inject them and the figures."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from experiments.analysis import autoencoder, reading
+from experiments.config import Settings
+from experiments.errors import UserError, run_main
+from experiments.files import atomic_path, write_json
+
+MANUSCRIPT = Path("paper/paper.typ")
+
+
+def numbers(settings: Settings) -> dict[str, Any]:
+    """Everything the manuscript's sentences quote, by name."""
+    claims = pd.read_csv(reading.results(settings) / "claims.csv", keep_default_na=False, na_values=[""])
+    history = reading.histories(settings, "sparse_autoencoder")
+    tuned = autoencoder.tuned_lambda(settings, history)
+    last = history[history["epoch"] == settings.sparse_autoencoder.epochs].groupby("method").mean(numeric_only=True)
+    classifier = reading.FinishedRun(settings, "digit_classifier", "default", settings.digit_classifier.seed)
+    runs = sorted((reading.results(settings) / "runs").glob("*/*/*/provenance.json"))
+    provenances = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in runs]
+    columns = ["measured", "measured_low", "measured_high", "observations", "verdict"]
+    return {
+        "scale": settings.scale,
+        "settings": settings.model_dump(mode="json"),
+        "claims": {row["id"]: {key: _plain(row[key]) for key in columns} for row in claims.to_dict("records")},
+        "verdicts": Counter(claims["verdict"]),
+        "tuned_lambda": float(tuned.removeprefix("lambda-")),
+        "autoencoder": {
+            name: {
+                key: float(last.loc[method, key]) for key in ("test_mse", "test_l1", "test_active_share", "test_pcc")
+            }
+            for name, method in (
+                ("tuned", tuned),
+                ("softadapt", autoencoder.SOFTADAPT),
+                ("mean", autoencoder.SOFTADAPT_MEAN),
+            )
+        },
+        "classifier_accuracy": classifier.metrics["test_accuracy"],
+        "runs": len(runs),
+        "training_minutes": sum(p["times"]["total"] for p in provenances) / 60,
+        "provenance": {key: classifier.provenance[key] for key in ("commit", "dirty", "cpu", "python", "versions")},
+    }
+
+
+def _plain(value: Any) -> Any:
+    """NaN has no place in JSON; the manuscript reads it as none."""
+    return None if isinstance(value, float) and value != value else value
+
+
+def compile_manuscript(settings: Settings) -> None:
+    """Write ``numbers.json`` and ``paper.pdf``.
+
+    Raises:
+        UserError: if Typst finds a mistake in the manuscript.
+    """
+    import typst
+
+    folder = reading.results(settings)
+    write_json(folder / "numbers.json", numbers(settings))
+    inputs = {"results": f"/{folder.as_posix()}", "figures": f"/{reading.figures(settings).as_posix()}"}
+    with atomic_path(folder / "paper.pdf") as temporary:
+        try:
+            typst.compile(str(MANUSCRIPT), output=str(temporary), root=".", sys_inputs=inputs, format="pdf")
+        except typst.TypstError as error:
+            raise UserError(f"{MANUSCRIPT}: {' '.join(str(error).split())}") from error
+
+
+def main() -> None:
+    """Entry point of ``python -m experiments.analysis.paper``."""
+    settings, _ = reading.command_line("paper", "Compile the manuscript from a scale's results.")
+    compile_manuscript(settings)
+
+
+if __name__ == "__main__":
+    run_main(main)
