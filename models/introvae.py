@@ -19,6 +19,11 @@ def _normalization(kind: Normalization, channels: int) -> nn.Module:
     return nn.BatchNorm2d(channels) if kind == "batch" else nn.GroupNorm(max(1, channels // 8), channels)
 
 
+def _full_precision(values: Tensor) -> Tensor:
+    """Undo autocast, under which losses would be summed in bfloat16."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
 class ResidualBlock(nn.Module):
     """Two 3x3 convolutions beside a shortcut: (N, C_in, H, W) -> (N, C_out, H, W)."""
 
@@ -73,8 +78,8 @@ class Encoder(nn.Module):
         self.posterior = nn.Linear(channels[-1] * smallest**2, 2 * latent_size)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the posterior's mean and log-variance, in float32 also under autocast."""
-        posterior = self.posterior(self.features(images * 2 - 1).flatten(1)).float()
+        """Return the posterior's mean and log-variance, in full precision also under autocast."""
+        posterior = _full_precision(self.posterior(self.features(images * 2 - 1).flatten(1)))
         mean, log_variance = posterior.chunk(2, dim=-1)
         return mean, log_variance
 
@@ -108,8 +113,8 @@ class Generator(nn.Module):
         self.features = nn.Sequential(*layers)
 
     def forward(self, codes: Tensor) -> Tensor:
-        """Return images, in float32 also under autocast."""
-        return torch.sigmoid(self.features(self.project(codes)).float())
+        """Return images, in full precision also under autocast."""
+        return torch.sigmoid(_full_precision(self.features(self.project(codes))))
 
 
 def sample_posterior(mean: Tensor, log_variance: Tensor, noise: Tensor) -> Tensor:

@@ -1,0 +1,169 @@
+"""Readers of the data files: right on right files, one clear line on all others."""
+
+import gzip
+
+import numpy as np
+import pytest
+from conftest import idx_bytes
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from experiments.data import celeba, mnist, orl_faces
+from experiments.data.faces import load_faces
+from experiments.errors import UserError
+
+anything = settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def test_idx_round_trip(tmp_path):
+    array = np.arange(2 * 3 * 4, dtype=np.uint8).reshape(2, 3, 4)
+    (tmp_path / "file").write_bytes(idx_bytes(array))
+    found = mnist.read_idx(tmp_path / "file")
+    assert (found == array).all()
+    assert not found.flags.writeable
+
+
+@anything
+@given(content=st.binary(max_size=60), header=st.booleans())
+def test_idx_reader_raises_nothing_but_user_errors(tmp_path, content, header):
+    path = tmp_path / "file"
+    path.write_bytes((b"\0\0\x08" if header else b"") + content)
+    try:
+        mnist.read_idx(path)
+    except UserError as error:
+        assert "\n" not in str(error)
+        assert str(path) in str(error)
+
+
+@anything
+@given(content=st.binary(max_size=60), header=st.sampled_from([b"", b"P5\n", b"P5\n2 2\n255\n", b"P5\n2 2 # x\n255\n"]))
+def test_pgm_reader_raises_nothing_but_user_errors(content, header):
+    try:
+        image = orl_faces.read_pgm(header + content, "image.pgm")
+    except UserError as error:
+        assert "image.pgm" in str(error)
+    else:
+        assert image.dtype == np.uint8
+
+
+def test_pgm_reader():
+    assert orl_faces.read_pgm(b"P5\n# made\n3 2\n255\n\x00\x01\x02\x03\x04\x0a", "x").tolist() == [
+        [0, 1, 2],
+        [3, 4, 10],
+    ]
+
+
+def smooth_face() -> np.ndarray:
+    """92x112 pixels, like from row to row and unlike along a row, a quarter of them 10; no pair 13, 10."""
+    row = np.random.default_rng(0).choice(np.array([10, 60, 120, 200], dtype=np.uint8), 92)
+    return np.tile(row, (112, 1))
+
+
+def test_text_mode_is_undone_exactly():
+    original = b"P5\n92 112\n255\n" + smooth_face().tobytes()
+    assert original.count(b"\n") > 50
+    assert orl_faces.undo_text_mode(original) == original
+    assert orl_faces.undo_text_mode(original.replace(b"\n", b"\r\n")) == original
+
+
+def test_text_mode_is_undone_where_the_image_had_a_line_end_of_its_own():
+    image = smooth_face()
+    image[60, np.flatnonzero(image[60] == 10)[5] - 1] = 13
+    original = b"P5\n92 112\n255\n" + image.tobytes()
+    converted = original.replace(b"\r\n", b"\0pair").replace(b"\n", b"\r\n").replace(b"\0pair", b"\r\n")
+    restored = orl_faces.undo_text_mode(converted)
+    assert len(restored) == len(original)
+    assert restored == original
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_damaged_mnist_is_found_at_load(made_mnist, split):
+    for path in (made_mnist / "mnist").glob("*images*"):
+        content = bytearray(path.read_bytes())
+        content[1000] ^= 1
+        path.write_bytes(content)
+    with pytest.raises(UserError, match=r"images-idx3-ubyte: damaged.*fetch mnist"):
+        mnist.load(made_mnist, split)
+
+
+def test_missing_mnist_names_file_and_remedy(tmp_path):
+    with pytest.raises(UserError, match=r"train-images-idx3-ubyte: missing.*fetch mnist"):
+        mnist.load(tmp_path, "train")
+
+
+def test_damaged_faces_are_found_at_load(made_faces):
+    path = made_faces / "orl-faces" / "images.npy"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(UserError, match="damaged"):
+        orl_faces.load(made_faces)
+
+
+def test_whole_people_are_held_out(made_faces):
+    faces = load_faces("orl-faces", made_faces, 16, 3)
+    assert faces.train.shape == (370, 1, 16, 16)
+    assert faces.held_out.shape == (30, 1, 16, 16)
+    assert faces.train.dtype == np.uint8
+    with pytest.raises(UserError, match="held_out: 40 people"):
+        load_faces("orl-faces", made_faces, 16, 40)
+
+
+@pytest.fixture
+def made_celeba(tmp_path):
+    folder = tmp_path / "celeba" / "img_align_celeba"
+    folder.mkdir(parents=True)
+    lines = []
+    for index in range(12):
+        name = f"{index + 1:06d}.jpg"
+        color = (20 * index, 100, 255 - 20 * index)
+        Image.new("RGB", (178, 218), color).save(folder / name)
+        lines.append(f"{name} {0 if index < 8 else 1 if index < 10 else 2}")
+    (tmp_path / "celeba" / "list_eval_partition.txt").write_text("\n".join(lines) + "\n")
+    return tmp_path
+
+
+def test_celeba_follows_the_official_partition(made_celeba):
+    faces = load_faces("celeba", made_celeba, 16, 5)
+    assert faces.train.shape == (8, 3, 16, 16)
+    assert faces.held_out.shape == (2, 3, 16, 16)
+    assert abs(int(faces.train[3, 0].mean()) - 60) <= 4
+    again = load_faces("celeba", made_celeba, 16, 5)
+    assert again.checksums == faces.checksums
+
+
+def test_celeba_without_a_partition_holds_out_the_last_images(made_celeba):
+    (made_celeba / "celeba" / "list_eval_partition.txt").unlink()
+    faces = load_faces("celeba", made_celeba, 16, 5)
+    assert (len(faces.train), len(faces.held_out)) == (7, 5)
+    with pytest.raises(UserError, match="nothing to train on"):
+        load_faces("celeba", made_celeba, 16, 12)
+
+
+def test_a_damaged_celeba_cache_is_made_anew(made_celeba):
+    before = load_faces("celeba", made_celeba, 16, 5)
+    cache = made_celeba / "celeba" / "images-16.npy"
+    cache.write_bytes(cache.read_bytes()[:-7])
+    assert load_faces("celeba", made_celeba, 16, 5).checksums == before.checksums
+
+
+@pytest.mark.parametrize(
+    ("break_it", "message"),
+    [
+        (lambda folder: (folder / "img_align_celeba" / "000003.jpg").unlink(), "1 images of the partition are missing"),
+        (lambda folder: (folder / "img_align_celeba" / "000003.jpg").write_bytes(b"no"), "000003.jpg: unreadable"),
+        (lambda folder: (folder / "list_eval_partition.txt").write_text("000001.jpg 7\n"), "line 1"),
+        (lambda folder: [p.unlink() for p in (folder / "img_align_celeba").iterdir()], "no images"),
+    ],
+)
+def test_partial_celeba_is_one_clear_line(made_celeba, break_it, message):
+    break_it(made_celeba / "celeba")
+    with pytest.raises(UserError, match=message) as error:
+        celeba.load(made_celeba, 16)
+    assert "\n" not in str(error.value)
+    assert not (made_celeba / "celeba" / "images-16.npy").exists()
+
+
+def test_gzip_is_not_taken_for_idx(tmp_path):
+    (tmp_path / "file").write_bytes(gzip.compress(b"x" * 100))
+    with pytest.raises(UserError, match="not an IDX file"):
+        mnist.read_idx(tmp_path / "file")

@@ -1,0 +1,113 @@
+"""Command lines: every key an option, one line for every mistake, help at once."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+from experiments import command_line
+from experiments.config import load
+from experiments.errors import UserError, run_main
+
+SMOKE = ["--config", "config/smoke.yaml"]
+
+
+def parse(experiment, *arguments, **options):
+    return command_line.parse(experiment, "text", arguments=[*SMOKE, *arguments], **options)
+
+
+def test_defaults_are_those_of_the_config_file():
+    request = parse("sparse_autoencoder", with_methods=True)
+    assert request.settings == load("config/smoke.yaml")
+    assert request.variant == {"method": "softadapt"}
+    assert str(request.output) == "results/smoke/runs/sparse_autoencoder/softadapt/seed-0"
+    assert request.threads == 1
+
+
+def test_every_key_can_be_overridden():
+    request = parse("sparse_autoencoder", "--epochs", "7", "--learning-rate", "1e-2", "--seed", "3", with_methods=True)
+    assert request.settings.sparse_autoencoder.epochs == 7
+    assert request.settings.sparse_autoencoder.learning_rate == 0.01
+    assert request.seed == 3
+    nested = parse("gradient_descent", "--step-sizes.count", "9", "--betas", "[0.1, 5]")
+    assert nested.settings.gradient_descent.step_sizes.count == 9
+    assert nested.settings.gradient_descent.betas == [0.1, 5.0]
+
+
+def test_options_of_the_weighting_rule_reach_the_method():
+    request = parse("introvae", "--method", "softadapt", "--beta", "0.5", "--normalize", "true", with_methods=True)
+    method = request.settings.introvae.methods["softadapt"]
+    assert method.encoder["beta"] == method.generator["beta"] == 0.5
+    assert method.encoder["normalize"] is True
+    assert request.settings.introvae.methods["fixed"] == load("config/smoke.yaml").introvae.methods["fixed"]
+
+
+def test_a_false_or_zero_override_is_an_override():
+    request = parse("introvae", "--beta", "0", with_methods=True)
+    assert request.settings.introvae.methods["softadapt"].encoder["beta"] == 0
+
+
+def test_trials_do_not_mix_with_the_workflows_runs():
+    one = parse("introvae", "--beta", "0.5", with_methods=True).output
+    other = parse("introvae", "--beta", "0.6", with_methods=True).output
+    assert one.parts[2] == other.parts[2] == "trials"
+    assert one != other
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--method", "magic"], "--method magic: not a method of sparse_autoencoder; known are lambda-1e-05"),
+        (["--epochs", "0"], "command line: sparse_autoencoder.epochs: Input should be greater than 0"),
+        (["--epochs", "[1"], "--epochs [1: not a YAML value"),
+        (["--method", "lambda-0.001", "--beta", "2"], "takes no options of a weighting rule"),
+        (["--seed", "-1"], "--seed -1: must not be negative"),
+        (["--threads", "0"], "--threads 0: must be at least 1"),
+    ],
+)
+def test_mistakes_are_one_line(arguments, message):
+    with pytest.raises(UserError) as error:
+        parse("sparse_autoencoder", *arguments, with_methods=True)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_mistake_in_the_file_is_blamed_on_the_file(tmp_path):
+    path = tmp_path / "bad.yaml"
+    path.write_text("scale: smoke\n")
+    with pytest.raises(UserError, match=r"bad\.yaml: data_dir: key is missing"):
+        command_line.parse("introvae", "text", with_methods=True, arguments=["--config", str(path)])
+
+
+@pytest.mark.parametrize("module", ["gradient_descent", "digit_classifier", "sparse_autoencoder", "introvae", "data"])
+def test_help_explains_and_loads_no_torch(module):
+    code = (
+        f"import sys, runpy; sys.argv = ['{module}', '--help']\n"
+        f"try: runpy.run_module('experiments.{module}', run_name='__main__')\n"
+        "except SystemExit: pass\n"
+        "assert 'torch' not in sys.modules and 'pandas' not in sys.modules"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "usage:" in result.stdout
+    assert "default:" in result.stdout
+
+
+def test_a_users_mistake_is_one_line_exit_code_2_and_no_traceback(tmp_path):
+    started = time.monotonic()
+    command = [sys.executable, "-m", "experiments.introvae", "--config", str(tmp_path / "none.yaml")]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: ")
+    assert result.stderr.count("\n") == 1
+    assert time.monotonic() - started < 20
+
+
+def test_interrupt_exits_with_the_customary_code(capsys):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit) as exit_:
+        run_main(interrupted)
+    assert exit_.value.code == 130
+    assert "Traceback" not in capsys.readouterr().err

@@ -1,0 +1,123 @@
+"""Settings: the three scales, and one line for every mistake."""
+
+import copy
+
+import pytest
+import yaml
+
+from experiments.config import Settings, load, read_yaml, source_files
+from experiments.errors import UserError
+
+SCALES = ["smoke", "laptop", "paper"]
+
+
+def keys(value, prefix=""):
+    """All keys of nested mappings, lists left aside, and below methods only the names of the fields."""
+    if not isinstance(value, dict):
+        return set()
+    return {prefix + key for key in value} | set().union(*(keys(v, f"{prefix}{key}.") for key, v in value.items()))
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_every_scale_is_valid_and_named_as_its_file(scale):
+    assert load(f"config/{scale}.yaml").scale == scale
+
+
+def test_the_scales_have_the_same_keys():
+    first, *others = (keys(read_yaml(f"config/{scale}.yaml")) for scale in SCALES)
+    assert all(other == first for other in others)
+
+
+def test_every_setting_is_described():
+    def undescribed(model):
+        for name, field in model.model_fields.items():
+            if hasattr(field.annotation, "model_fields"):
+                yield from undescribed(field.annotation)
+            elif not field.description and name not in ("gradient_descent",):
+                yield name
+
+    assert list(undescribed(Settings)) == []
+
+
+def change(path, value):
+    values = yaml.safe_load(open("config/smoke.yaml", encoding="utf-8"))
+    target = values
+    *parents, last = path
+    for parent in parents:
+        target = target[parent]
+    if value is None:
+        del target[last]
+    else:
+        target[last] = value
+    return values
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (["introvae", "epoch"], 3, "introvae.epoch: unknown key, did you mean epochs?"),
+        (["introvae", "epochs"], -1, "introvae.epochs: Input should be greater than 0, got -1"),
+        (["introvae", "epochs"], "many", "introvae.epochs: Input should be a valid integer"),
+        (["introvae", "epochs"], None, "introvae.epochs: key is missing"),
+        (["introvae", "report_epochs"], [1, 2, 3, 9], "introvae: report_epochs [1, 2, 3, 9] must increase and end by"),
+        (["introvae", "image_size"], 24, "introvae: image_size must be a power of two, got 24"),
+        (["introvae", "dataset"], "lena", "introvae.dataset: Input should be 'orl-faces' or 'celeba', got 'lena'"),
+        (
+            ["introvae", "methods", "fixed", "encoder"],
+            {"rule": "magic"},
+            "rule must be one of fixed, softadapt, got 'magic'",
+        ),
+        (
+            ["sparse_autoencoder", "train_images"],
+            59900,
+            "sparse_autoencoder: train_images and validation_images exceed",
+        ),
+        (["gradient_descent", "illustrated_beta"], 0.3, "illustrated_beta 0.3 must be one of betas"),
+        (["gradient_descent", "step_sizes", "lowest"], 100.0, "step_sizes.lowest must be below"),
+        (["gradient_descent", "step_sizes", "hihgest"], 1.0, "hihgest: unknown key, did you mean highest?"),
+        (["colour"], 1, "colour: unknown key; known are scale, data_dir"),
+    ],
+)
+def test_a_mistake_is_one_line_naming_file_and_key(tmp_path, path, value, message):
+    file = tmp_path / "bad.yaml"
+    file.write_text(yaml.safe_dump(change(path, value)), encoding="utf-8")
+    with pytest.raises(UserError) as error:
+        load(file)
+    assert str(error.value).startswith(str(file))
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("content", ["a: [", "- 1\n- 2\n", "\x00"])
+def test_a_file_that_is_no_mapping_is_one_line(tmp_path, content):
+    file = tmp_path / "bad.yaml"
+    file.write_text(content, encoding="utf-8")
+    with pytest.raises(UserError, match=r"bad\.yaml") as error:
+        load(file)
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_file_is_one_line(tmp_path):
+    with pytest.raises(UserError, match="cannot be read"):
+        load(tmp_path / "none.yaml")
+
+
+def test_fixed_lambdas_become_methods():
+    settings = load("config/laptop.yaml").sparse_autoencoder
+    methods = settings.all_methods()
+    assert methods["lambda-0.0001"].weighting == {"rule": "fixed", "weights": {"reconstruction": 1.0, "sparsity": 1e-4}}
+    assert len(methods) == len(settings.lambdas) + len(settings.methods)
+    decades = {round(__import__("math").log10(v), 3) for v in settings.lambdas}
+    assert set(range(-7, 0)) <= decades
+
+
+def test_sources_exist_for_every_experiment():
+    for experiment in ("gradient_descent", "digit_classifier", "sparse_autoencoder", "introvae"):
+        assert any(path.stem == experiment for path in source_files(experiment))
+
+
+def test_settings_do_not_change_after_loading():
+    settings = load("config/smoke.yaml")
+    with pytest.raises(ValueError, match="frozen"):
+        settings.scale = "other"
+    assert copy.deepcopy(settings) == settings

@@ -1,0 +1,95 @@
+"""Gradient descent: the batch equals lone trajectories written out, steps and outcomes are counted right."""
+
+import numpy as np
+import pytest
+import torch
+
+from experiments import gradient_descent as gd
+from experiments.config import load
+from models.test_functions import BEALE, ROSENBROCK
+
+SETTINGS = load("config/smoke.yaml").gradient_descent
+
+
+def written_out(function, method, step_rule, start, step_size, beta, settings):
+    """One trajectory in plain numpy, equation by equation; returns the steps to converge."""
+    x = np.array(start)
+    evaluate = lambda p: (function.components(torch.tensor(p)).numpy(), function.gradients(torch.tensor(p)).numpy())
+    variant = gd.METHODS[method]
+    old = None
+    for step in range(settings.max_steps + 1):
+        if not np.linalg.norm(x - function.minimiser) <= settings.divergence_radius:
+            return gd.DIVERGED
+        if np.linalg.norm(x - function.minimiser) <= settings.tolerance:
+            return step
+        f, g = evaluate(x)
+        weights = np.ones(len(f))
+        if variant is not None and old is not None:
+            s = f - old["f"]
+            if variant[1]:
+                s = s / (np.abs(s).sum() + 1e-8)
+            z = np.exp(beta * s - (beta * s).max()) * (f if variant[0] == "loss_weighted" else 1)
+            weights = len(f) * z / z.sum()
+        direction = weights @ g
+        eta = step_size
+        if step_rule == "barzilai_borwein":
+            eta = settings.barzilai_borwein_lowest
+            if old is not None:
+                moved, turned = x - old["x"], direction - old["d"]
+                eta = step_size
+                if moved @ turned > 0:
+                    eta = np.clip(moved @ moved / (moved @ turned), settings.barzilai_borwein_lowest, step_size)
+        old = {"f": f, "x": x, "d": direction}
+        x = x - eta * direction
+    return gd.NOT_CONVERGED
+
+
+@pytest.mark.parametrize("function", [ROSENBROCK, BEALE], ids=["rosenbrock", "beale"])
+@pytest.mark.parametrize("step_rule", gd.STEP_RULES)
+@pytest.mark.parametrize("method", gd.METHODS)
+def test_the_batch_counts_the_steps_of_trajectories_written_out(function, step_rule, method):
+    """Forty steps only: beyond that, rounding grows to different paths where Barzilai-Borwein steps are chaotic."""
+    settings = SETTINGS.model_copy(update={"max_steps": 40, "tolerance": 0.3})
+    starts = gd.sobol_starts(function, 6, seed=1)
+    step_sizes = torch.tensor([2e-3, 2e-2, 1.0], dtype=torch.float64)
+    betas = torch.tensor([-0.5, 0.1], dtype=torch.float64)
+    counted = gd.steps_to_converge(function, method, step_rule, starts, step_sizes, betas, settings)
+    assert counted.shape == (2, 3, 6)
+    for b, beta in enumerate(betas.tolist()):
+        for e, step_size in enumerate(step_sizes.tolist()):
+            for s, start in enumerate(starts.tolist()):
+                expected = written_out(function, method, step_rule, start, step_size, beta, settings)
+                assert int(counted[b, e, s]) == expected
+
+
+def test_a_start_within_the_tolerance_takes_no_step():
+    start = torch.tensor([[1.0, 1.0]], dtype=torch.float64)
+    one = torch.tensor([0.1], dtype=torch.float64)
+    assert gd.steps_to_converge(ROSENBROCK, "plain", "fixed", start, one, torch.zeros(1), SETTINGS).item() == 0
+
+
+def test_divergence_and_patience_are_told_apart():
+    starts = torch.tensor([[-1.2, 1.0]], dtype=torch.float64)
+    step_sizes = torch.tensor([1e-6, 1.0], dtype=torch.float64)
+    steps = gd.steps_to_converge(ROSENBROCK, "plain", "fixed", starts, step_sizes, torch.zeros(1), SETTINGS)
+    assert steps.flatten().tolist() == [gd.NOT_CONVERGED, gd.DIVERGED]
+
+
+def test_a_drawn_trajectory_has_the_steps_that_the_batch_counts():
+    start = torch.tensor([1.0, 1.0], dtype=torch.float64)
+    options = {"beta": 0.1, "settings": SETTINGS}
+    rows = gd.trajectory(BEALE, "loss_weighted", "fixed", start, 0.01, **options)
+    betas, step_sizes = torch.tensor([0.1], dtype=torch.float64), torch.tensor([0.01], dtype=torch.float64)
+    steps = gd.steps_to_converge(BEALE, "loss_weighted", "fixed", start[None], step_sizes, betas, SETTINGS)
+    assert rows[-1]["step"] == steps.item() == len(rows) - 1
+    assert rows[1]["weight_first"] == 1.0
+    assert sum(value for key, value in rows[5].items() if key.startswith("weight")) == pytest.approx(3)
+
+
+def test_starts_fill_the_box_and_depend_on_the_seed():
+    starts = gd.sobol_starts(BEALE, 64, seed=0)
+    (x_low, x_high), (y_low, y_high) = BEALE.box
+    assert ((starts[:, 0] >= x_low) & (starts[:, 0] <= x_high)).all()
+    assert ((starts[:, 1] >= y_low) & (starts[:, 1] <= y_high)).all()
+    assert torch.equal(starts, gd.sobol_starts(BEALE, 64, seed=0))
+    assert not torch.equal(starts, gd.sobol_starts(BEALE, 64, seed=1))

@@ -1,0 +1,212 @@
+"""The training experiments on small made data: what they write, that seeds decide everything, and exact resumption."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from experiments import digit_classifier, introvae, runs, sparse_autoencoder
+from experiments.config import load
+from experiments.errors import UserError
+from experiments.runs import Run
+from experiments.weightings import build
+
+EXPERIMENTS = {"sparse_autoencoder": sparse_autoencoder, "introvae": introvae, "digit_classifier": digit_classifier}
+
+
+class Killed(BaseException):
+    """Stands for a process that ends without warning."""
+
+
+@pytest.fixture
+def start(tmp_path, tiny_config, made_mnist, made_faces):
+    """Return a function that runs an experiment into a folder; the classifier is trained first where needed."""
+
+    def run(experiment, folder, *arguments):
+        options = ["--config", str(tiny_config), "--output", str(tmp_path / folder), *arguments]
+        if experiment == "sparse_autoencoder":
+            if not (tmp_path / "classifier").exists():
+                run("digit_classifier", "classifier")
+            options += ["--classifier", str(tmp_path / "classifier")]
+        EXPERIMENTS[experiment].main(options)
+        return tmp_path / folder
+
+    return run
+
+
+METHODS = [
+    ("sparse_autoencoder", "softadapt"),
+    ("sparse_autoencoder", "lambda-0.001"),
+    ("introvae", "softadapt"),
+    ("introvae", "fixed"),
+]
+
+
+@pytest.mark.parametrize(("experiment", "method"), METHODS)
+def test_a_killed_run_goes_on_as_if_nothing_had_happened(start, monkeypatch, experiment, method):
+    undisturbed = start(experiment, "undisturbed", "--method", method)
+    monkeypatch.setattr(runs, "CHECKPOINT_INTERVAL", 0.0)
+    save = Run.save
+
+    def save_and_die(self, state, *, now=False):
+        save(self, state, now=now)
+        if state["epoch"] == 2:
+            raise Killed
+
+    monkeypatch.setattr(Run, "save", save_and_die)
+    with pytest.raises(Killed):
+        start(experiment, "killed", "--method", method)
+    monkeypatch.setattr(Run, "save", save)
+    torch.rand(5)  # whatever the process does before it resumes
+    resumed = start(experiment, "killed", "--method", method)
+    for name in ("metrics.json", "history.csv", "config.yaml"):
+        assert (resumed / name).read_bytes() == (undisturbed / name).read_bytes()
+    one, other = np.load(resumed / "samples.npz"), np.load(undisturbed / "samples.npz")
+    assert one.files == other.files
+    assert all((one[name] == other[name]).all() for name in one.files)
+    states = [torch.load(folder / "checkpoint.pt", weights_only=True)["state"] for folder in (resumed, undisturbed)]
+    first, second = (state.get("model") or state["networks"]["encoder"] for state in states)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_the_classifier_resumes_too(start, monkeypatch):
+    undisturbed = start("digit_classifier", "undisturbed", "--epochs", "2")
+    save = Run.save
+
+    def save_and_die(self, state, *, now=False):
+        save(self, state, now=now)
+        if state["epoch"] == 1:
+            raise Killed
+
+    monkeypatch.setattr(Run, "save", save_and_die)
+    with pytest.raises(Killed):
+        start("digit_classifier", "killed", "--epochs", "2")
+    monkeypatch.setattr(Run, "save", save)
+    resumed = start("digit_classifier", "killed", "--epochs", "2")
+    assert (resumed / "history.csv").read_bytes() == (undisturbed / "history.csv").read_bytes()
+
+
+@pytest.mark.parametrize(("experiment", "method"), METHODS)
+def test_the_seed_decides_everything(start, experiment, method):
+    first = start(experiment, "first", "--method", method, "--seed", "1")
+    again = start(experiment, "again", "--method", method, "--seed", "1")
+    other = start(experiment, "other", "--method", method, "--seed", "2")
+    assert (first / "history.csv").read_bytes() == (again / "history.csv").read_bytes()
+    assert (first / "history.csv").read_bytes() != (other / "history.csv").read_bytes()
+
+
+def test_autoencoder_history_holds_what_is_comparable(start):
+    folder = start("sparse_autoencoder", "run")
+    history = pd.read_csv(folder / "history.csv")
+    assert history["epoch"].tolist() == [1, 2, 3, 4]
+    parts = [f"{part}_{m}" for part in ("validation", "test") for m in ("mse", "l1", "active_share", "pcc")]
+    assert history[parts].notna().all(axis=None)
+    assert history["train_mse"].iloc[-1] < history["train_mse"].iloc[0]
+    weights = history[["weight_reconstruction", "weight_sparsity"]]
+    assert (weights > 0).all(axis=None)
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["test_pcc"] == history["test_pcc"].iloc[-1]
+    assert np.load(folder / "samples.npz")["epoch_4"].shape == (10, 784)
+
+
+def test_introvae_history_and_samples(start):
+    folder = start("introvae", "run")
+    history = pd.read_csv(folder / "history.csv")
+    assert (history["phase"] == "adversarial").all()
+    names = [
+        "kl_real",
+        "margin_fake",
+        "reconstruction",
+        "kl_reconstructed",
+        "kl_sampled",
+        "beyond_margin_share",
+        "kl_fake",
+    ]
+    assert history[names].notna().all(axis=None)
+    encoder = [f"encoder_weight_{name}" for name in ("kl_real", "margin_fake", "reconstruction")]
+    np.testing.assert_allclose(history[encoder].sum(axis=1), 1, rtol=1e-5)
+    samples = np.load(folder / "samples.npz")
+    assert samples["train_originals"].shape == samples["held_out_epoch_4"].shape == (8, 1, 16, 16)
+    assert samples["prior"].shape == (16, 1, 16, 16)
+    assert json.loads((folder / "metrics.json").read_text())["verdict"] == "trained"
+
+
+def test_warmup_is_a_plain_vae(start):
+    folder = start("introvae", "run", "--warmup-epochs", "2")
+    history = pd.read_csv(folder / "history.csv")
+    assert history["phase"].tolist() == ["warmup", "warmup", "adversarial", "adversarial"]
+    assert history["kl_sampled"].notna().tolist() == [False, False, True, True]
+
+
+def test_a_run_that_diverges_ends_with_a_verdict_not_with_nan(start):
+    folder = start("introvae", "run", "--learning-rate", "1e30")
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["verdict"] == "diverged"
+    assert all(np.isfinite(value) for value in metrics.values() if isinstance(value, float))
+
+
+def test_a_classifier_that_fails_its_bar_is_refused(start):
+    with pytest.raises(UserError, match=r"is below digit_classifier\.minimum_accuracy 100\.0 %; train longer"):
+        start("digit_classifier", "bad", "--minimum-accuracy", "100", "--learning-rate", "1e-9")
+
+
+def test_adversarial_step_is_the_equations_written_out(tiny_config):
+    """Gradients of both updates, in float64, against autograd on a literal transcription; and who may change."""
+    settings = load(tiny_config).introvae
+    torch.manual_seed(0)
+    networks = introvae.build_networks(settings, 1, torch.device("cpu"))
+    encoder, generator = networks.encoder.double(), networks.generator.double()
+    images = torch.rand(6, 1, 16, 16, dtype=torch.float64)
+    method = settings.methods["fixed"]
+    balance_encoder = build(method.encoder, introvae.COMPONENTS["encoder"]).double()
+    balance_generator = build(method.generator, introvae.COMPONENTS["generator"]).double()
+    gradients, others = {}, {}
+
+    def record(name, own, other):
+        """Stands for the optimiser's step: keeps the gradients and leaves the networks as they are."""
+        gradients[name] = [parameter.grad.clone() for parameter in own.parameters()]
+        others[name] = [parameter.grad is None for parameter in other.parameters()]
+
+    networks.encoder_optimizer.step = lambda: record("encoder", encoder, generator)
+    networks.generator_optimizer.step = lambda: record("generator", generator, encoder)
+    torch.manual_seed(1)
+    introvae.adversarial_step(networks, images, balance_encoder, balance_generator, settings)
+
+    def kl(pair):
+        mu, logvar = pair
+        return (-0.5 * (1 + logvar - mu**2 - logvar.exp())).sum(1)
+
+    torch.manual_seed(1)
+    mean, log_variance = encoder(images)
+    x_r = generator(mean + (log_variance / 2).exp() * torch.randn_like(mean))
+    x_p = generator(torch.randn_like(mean))
+    error = settings.reconstruction_scale * 0.5 * ((x_r - images) ** 2).sum((1, 2, 3)).mean()
+    hinge = sum((settings.margin - kl(encoder(x.detach()))).clamp(min=0).mean() for x in (x_r, x_p))
+    loss_encoder = kl((mean, log_variance)).mean() + 0.25 * hinge + 4.0 * error
+    expected = torch.autograd.grad(loss_encoder, list(encoder.parameters()), retain_graph=True)
+    torch.testing.assert_close(gradients["encoder"], list(expected))
+    assert all(others["encoder"])  # the encoder's update leaves no gradient on the generator
+
+    loss_generator = 0.25 * (kl(encoder(x_r)).mean() + kl(encoder(x_p)).mean()) + 4.0 * error
+    expected = torch.autograd.grad(loss_generator, list(generator.parameters()))
+    torch.testing.assert_close(gradients["generator"], list(expected))
+    for kept, parameter in zip(gradients["encoder"], encoder.parameters(), strict=True):
+        assert torch.equal(parameter.grad, kept)  # nor does the generator's add to the encoder's
+        assert parameter.requires_grad
+
+
+def test_celeba_runs_one_epoch_at_the_papers_settings_made_small(tmp_path, tiny_config):
+    from PIL import Image
+
+    folder = tmp_path / "data" / "celeba" / "img_align_celeba"
+    folder.mkdir(parents=True)
+    random = np.random.default_rng(0)
+    for index in range(10):
+        pixels = random.integers(0, 256, (218, 178, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{index:06d}.jpg")
+    options = ["--dataset", "celeba", "--held-out", "2", "--batch-size", "4", "--normalization", "batch"]
+    options += ["--image-size", "32", "--channels", "[4, 8, 8]", "--precision", "bfloat16"]
+    introvae.main(["--config", str(tiny_config), "--output", str(tmp_path / "run"), *options])
+    assert np.load(tmp_path / "run" / "samples.npz")["held_out_originals"].shape == (8, 3, 32, 32)

@@ -1,0 +1,89 @@
+"""The networks and their loss components against literal transcriptions."""
+
+import math
+
+import pytest
+import torch
+
+from models.digit_classifier import DigitClassifier
+from models.introvae import (
+    Encoder,
+    Generator,
+    encoder_loss_components,
+    generator_loss_components,
+    kl_divergence,
+    reconstruction_error,
+    sample_posterior,
+)
+from models.sparse_autoencoder import SparseAutoencoder, loss_components
+
+
+@pytest.mark.parametrize(("size", "channels"), [(16, [4, 8]), (32, [4, 8, 8]), (128, [2, 4, 4, 8, 8])])
+@pytest.mark.parametrize("normalization", ["batch", "group"])
+def test_introvae_shapes_and_range(size, channels, normalization):
+    encoder = Encoder(size, 3, channels, 5, normalization)
+    generator = Generator(size, 3, channels, 5, normalization)
+    mean, log_variance = encoder(torch.rand(2, 3, size, size))
+    assert mean.shape == log_variance.shape == (2, 5)
+    images = generator(mean)
+    assert images.shape == (2, 3, size, size)
+    assert ((images >= 0) & (images <= 1)).all()
+
+
+@pytest.mark.parametrize("normalization", ["batch", "group"])
+def test_in_evaluation_mode_an_image_is_treated_alike_in_any_batch(normalization):
+    encoder = Encoder(16, 1, [8, 16], 4, normalization)
+    encoder(torch.rand(8, 1, 16, 16))
+    encoder.eval()
+    images = torch.rand(6, 1, 16, 16)
+    together = encoder(images)[0]
+    torch.testing.assert_close(together[:1], encoder(images[:1])[0], rtol=1e-4, atol=1e-6)
+
+
+def test_group_normalisation_ignores_the_batch_in_training_mode_too():
+    encoder = Encoder(16, 1, [8, 16], 4, "group")
+    images = torch.rand(6, 1, 16, 16)
+    torch.testing.assert_close(encoder(images)[0][:1], encoder(images[:1])[0], rtol=1e-4, atol=1e-6)
+
+
+def test_kl_divergence_is_that_of_torch_distributions():
+    mean, log_variance = torch.randn(4, 7, dtype=torch.float64), torch.randn(4, 7, dtype=torch.float64)
+    posterior = torch.distributions.Normal(mean, (log_variance / 2).exp())
+    prior = torch.distributions.Normal(torch.zeros_like(mean), torch.ones_like(mean))
+    expected = torch.distributions.kl_divergence(posterior, prior).sum(-1)
+    torch.testing.assert_close(kl_divergence(mean, log_variance), expected)
+    assert kl_divergence(torch.zeros(1, 3), torch.zeros(1, 3)).item() == 0
+
+
+def test_posterior_samples_have_the_stated_moments():
+    noise = torch.randn(200_000, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    codes = sample_posterior(torch.full_like(noise, 3.0), torch.full_like(noise, math.log(4.0)), noise)
+    assert codes.mean().item() == pytest.approx(3, abs=0.02)
+    assert codes.std().item() == pytest.approx(2, abs=0.02)
+
+
+def test_introvae_components_are_the_equations_written_out():
+    images, reconstructions = torch.rand(3, 1, 4, 4, dtype=torch.float64), torch.rand(3, 1, 4, 4, dtype=torch.float64)
+    expected = sum(0.5 * ((x - y) ** 2).sum() for x, y in zip(images, reconstructions, strict=True)) / 3
+    error = reconstruction_error(images, reconstructions)
+    torch.testing.assert_close(error, expected)
+    real, fake, sampled = (torch.tensor(v, dtype=torch.float64) for v in ([1.0, 2.0], [3.0, 9.0], [8.0, 2.0]))
+    encoder = encoder_loss_components(real, fake, sampled, error, margin=7.0)
+    assert encoder["kl_real"].item() == 1.5
+    assert encoder["margin_fake"].item() == (4 + 0) / 2 + (0 + 5) / 2
+    assert generator_loss_components(fake, sampled, error)["kl_fake"].item() == 6 + 5
+
+
+def test_autoencoder_components_are_sums_over_an_image_and_means_over_the_batch():
+    model = SparseAutoencoder(12, 5)
+    images = torch.rand(4, 12)
+    reconstructions, code = model(images)
+    losses = loss_components(images, reconstructions, code)
+    by_image = [((r - x) ** 2).sum().item() for r, x in zip(reconstructions, images, strict=True)]
+    assert losses["reconstruction"].item() == pytest.approx(sum(by_image) / 4, rel=1e-5)
+    assert losses["sparsity"].item() == pytest.approx(code.abs().sum().item() / 4, rel=1e-5)
+    assert (code >= 0).all()
+
+
+def test_digit_classifier_shape():
+    assert DigitClassifier()(torch.rand(3, 1, 28, 28)).shape == (3, 10)

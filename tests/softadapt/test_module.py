@@ -1,0 +1,303 @@
+"""`SoftAdapt` as a criterion: what it returns, records, saves and refuses."""
+
+import copy
+import math
+
+import pytest
+import torch
+from torch.func import functional_call, stack_module_state, vmap
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from softadapt import SoftAdapt, rates_of_change, softadapt_weights
+
+FLOAT64 = {"dtype": torch.float64}
+
+
+def drawn_losses(steps, components, seed=0, **options):
+    return torch.rand(steps, components, generator=torch.Generator().manual_seed(seed), **options) + 0.1
+
+
+def test_worked_example():
+    """Losses (4, 1) then (2, 3): s = (-2, 2); equation 3 with beta = 0.5 gives e^-1 and e^1 over their sum."""
+    balance = SoftAdapt(2, variant="original", beta=0.5, **FLOAT64)
+    assert balance([4.0, 1.0]).item() == pytest.approx(2.5)
+    loss = balance([2.0, 3.0])
+    first = math.exp(-1) / (math.exp(-1) + math.exp(1))
+    assert balance.weights.tolist() == pytest.approx([first, 1 - first], rel=1e-14)
+    assert loss.item() == pytest.approx(2 * first + 3 * (1 - first))
+
+
+@pytest.mark.parametrize("variant", ["original", "loss_weighted"])
+@pytest.mark.parametrize("normalize", [False, True])
+@pytest.mark.parametrize(("history", "order"), [(2, None), (5, None), (5, 2)])
+def test_weights_follow_the_pure_functions_once_the_history_is_full(variant, normalize, history, order):
+    balance = SoftAdapt(3, variant=variant, beta=0.7, normalize=normalize, history=history, order=order, **FLOAT64)
+    losses = drawn_losses(9, 3, **FLOAT64)
+    for step, row in enumerate(losses, start=1):
+        total = balance(row)
+        recent = losses[max(0, step - history) : step]
+        if step < 2:
+            expected = torch.full((3,), 1 / 3, **FLOAT64)
+        else:
+            possible = None if order is None else min(order, len(recent) - 1)
+            rates = rates_of_change(recent, possible)
+            f = row if variant == "loss_weighted" else None
+            expected = softadapt_weights(rates, f, beta=0.7, normalize=normalize)
+        torch.testing.assert_close(balance.weights, expected, rtol=1e-13, atol=1e-14)
+        torch.testing.assert_close(total, expected @ row, rtol=1e-13, atol=1e-14)
+
+
+def test_mean_over_history_takes_the_place_of_the_newest_loss():
+    balance = SoftAdapt(2, beta=0.0, history=3, mean_over_history=True, **FLOAT64)
+    for losses in ([1.0, 1.0], [2.0, 4.0], [3.0, 1.0]):
+        balance(losses)
+    torch.testing.assert_close(balance.weights, torch.tensor([0.5, 0.5], **FLOAT64))
+
+
+def test_least_squares_slope():
+    losses = drawn_losses(6, 2, **FLOAT64)
+    balance = SoftAdapt(2, variant="original", history=4, method="least_squares", **FLOAT64)
+    for row in losses:
+        balance(row)
+    expected = softadapt_weights(rates_of_change(losses[-4:], method="least_squares"), beta=0.1)
+    torch.testing.assert_close(balance.weights, expected)
+
+
+def test_each_window_of_update_every_calls_is_one_observation_its_mean():
+    losses = drawn_losses(12, 2, **FLOAT64)
+    windowed = SoftAdapt(2, update_every=3, beta=2.0, **FLOAT64)
+    direct = SoftAdapt(2, beta=2.0, **FLOAT64)
+    for start in range(0, 12, 3):
+        before = windowed.weights.clone()
+        for row in losses[start : start + 2]:
+            windowed(row)
+            torch.testing.assert_close(windowed.weights, before)
+        windowed(losses[start + 2])
+        direct(losses[start : start + 3].mean(0))
+        torch.testing.assert_close(windowed.weights, direct.weights)
+
+
+def test_total_and_prior():
+    prior = [1.0, 2.0, 5.0]
+    balance = SoftAdapt(3, variant="original", prior=prior, total=3.0, **FLOAT64)
+    expected = 3 * torch.tensor(prior, **FLOAT64) / 8
+    torch.testing.assert_close(balance.weights, expected)
+    for _ in range(3):
+        balance([1.0, 1.0, 1.0])  # equal rates: nothing moves the weights off the prior
+    torch.testing.assert_close(balance.weights, expected)
+    balance([1.0, 2.0, 1.0])
+    assert balance.weights.sum().item() == pytest.approx(3)
+    assert balance.weights[1] > expected[1]
+
+
+def test_losses_may_be_a_tensor_a_sequence_or_a_mapping_matched_by_name():
+    steps = drawn_losses(4, 2)
+    by_tensor, by_list, by_name = SoftAdapt(2), SoftAdapt(2), SoftAdapt(2)
+    for a, b in steps:
+        results = [by_tensor(torch.stack((a, b))), by_list([a, b.reshape(1)])]
+        results.append(by_name({"a": a, "b": b} if len(results) % 2 else {"b": b, "a": a}))
+    torch.testing.assert_close(results[0], results[1])
+    torch.testing.assert_close(by_tensor.weights, by_list.weights)
+    first = SoftAdapt(2)
+    first({"a": 1.0, "b": 2.0})
+    first({"b": 1.0, "a": 4.0})
+    reference = SoftAdapt(2)
+    reference([1.0, 2.0])
+    reference([4.0, 1.0])
+    torch.testing.assert_close(first.weights, reference.weights)
+
+
+def test_gradient_is_the_weights_and_none_flows_through_them():
+    balance = SoftAdapt(3, **FLOAT64)
+    balance(drawn_losses(1, 3, **FLOAT64)[0])
+    losses = drawn_losses(1, 3, seed=1, **FLOAT64)[0].requires_grad_()
+    total = balance(losses)
+    assert not balance.weights.requires_grad
+    assert not balance.history.requires_grad
+    total.backward()
+    torch.testing.assert_close(losses.grad, balance.weights)
+
+
+def test_a_later_call_does_not_disturb_an_earlier_graph():
+    balance = SoftAdapt(2)
+    x = torch.tensor(2.0, requires_grad=True)
+    totals = [balance([x**2, 3 * x]) for _ in range(3)]
+    balance.eval()
+    totals.append(balance([x, x]))
+    balance.train()
+    totals.append(balance([x**3, x]))
+    sum(totals).backward()
+    assert x.grad.isfinite()
+
+
+def test_evaluation_mode_leaves_all_state_alone():
+    balance = SoftAdapt(2)
+    for row in drawn_losses(3, 2):
+        balance(row)
+    before = copy.deepcopy(balance.state_dict())
+    balance.eval()
+    total = balance([7.0, float("nan")])
+    assert total.isnan()
+    assert all(torch.equal(before[name], value) for name, value in balance.state_dict().items())
+
+
+@pytest.mark.parametrize("after", range(1, 8))
+def test_resuming_from_a_saved_state_changes_nothing(tmp_path, after):
+    losses = drawn_losses(10, 2)
+    whole = SoftAdapt(2, history=3, update_every=2)
+    part = SoftAdapt(2, history=3, update_every=2)
+    for row in losses:
+        whole(row)
+    for row in losses[:after]:
+        part(row)
+    torch.save(part.state_dict(), tmp_path / "state.pt")
+    resumed = SoftAdapt(2, history=3, update_every=2)
+    resumed.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+    for row in losses[after:]:
+        resumed(row)
+    assert all(torch.equal(value, resumed.state_dict()[name]) for name, value in whole.state_dict().items())
+
+
+def test_shapes_of_the_state_never_change():
+    balance = SoftAdapt(3, history=4, update_every=2)
+    shapes = {name: value.shape for name, value in balance.state_dict().items()}
+    for row in drawn_losses(9, 3):
+        balance(row)
+    assert {name: value.shape for name, value in balance.state_dict().items()} == shapes
+
+
+def test_casting_to_double_does_not_round_constants_twice():
+    cast, born = SoftAdapt(3, history=5, prior=[1, 2, 4]).double(), SoftAdapt(3, history=5, prior=[1, 2, 4], **FLOAT64)
+    for row in drawn_losses(7, 3, **FLOAT64):
+        torch.testing.assert_close(cast(row), born(row), rtol=0, atol=0)
+    assert torch.equal(cast.weights, born.weights)
+    assert torch.equal(cast.stencils, born.stencils)
+
+
+class NoHostRead(TorchDispatchMode):
+    """Fails on any operation that reads a tensor's value on the host."""
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        assert "local_scalar_dense" not in str(function), "the step path waits for the device"
+        assert "is_nonzero" not in str(function), "the step path branches on a value"
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"history": 5, "normalize": True}, {"update_every": 3, "prior": [1, 2], "mean_over_history": True}],
+)
+def test_step_path_never_reads_a_value_on_the_host(options):
+    balance = SoftAdapt(2, **options)
+    with NoHostRead():
+        for row in drawn_losses(4, 2).unbind():
+            balance(row)
+
+
+def test_runs_on_a_device_without_values():
+    balance = SoftAdapt(2, history=4, device="meta")
+    assert balance(torch.rand(2, device="meta")).device.type == "meta"
+
+
+@pytest.mark.parametrize("options", [{}, {"history": 4, "update_every": 2, "normalize": True}])
+def test_traces_as_one_graph(options):
+    eager, traced = SoftAdapt(2, **options), SoftAdapt(2, **options)
+    compiled = torch.compile(traced, fullgraph=True, backend="aot_eager")
+    for row in drawn_losses(6, 2):
+        torch.testing.assert_close(compiled(row), eager(row))
+    torch.testing.assert_close(traced.weights, eager.weights)
+
+
+def test_vmap_over_stacked_modules_equals_lone_modules():
+    lone = [SoftAdapt(2, history=3) for _ in range(4)]
+    parameters, buffers = stack_module_state([SoftAdapt(2, history=3) for _ in range(4)])
+    skeleton = SoftAdapt(2, history=3)
+    losses = drawn_losses(5 * 4, 2).reshape(5, 4, 2)
+
+    def call(state, row):
+        return functional_call(skeleton, state, (row,))
+
+    for rows in losses:
+        together = vmap(call)({**parameters, **buffers}, rows)
+        torch.testing.assert_close(together, torch.stack([m(row) for m, row in zip(lone, rows, strict=True)]))
+    torch.testing.assert_close(buffers["weights"], torch.stack([m.weights for m in lone]))
+
+
+def test_non_finite_losses_are_counted_and_change_nothing_else():
+    balance, undisturbed = SoftAdapt(2, history=3), SoftAdapt(2, history=3)
+    losses = drawn_losses(6, 2)
+    for step, row in enumerate(losses):
+        balance(row)
+        undisturbed(row)
+        if step in (0, 2, 4):
+            balance([float("nan"), 1.0])
+            balance([1.0, float("inf")])
+    assert torch.equal(balance.weights, undisturbed.weights)
+    assert torch.equal(balance.history, undisturbed.history)
+    assert balance.nonfinite_count.item() == 6
+
+
+def test_a_non_finite_loss_does_not_count_towards_a_window():
+    balance = SoftAdapt(2, update_every=2)
+    balance([1.0, 1.0])
+    balance([float("nan"), 1.0])
+    assert balance.observations.item() == 0
+    balance([1.0, 1.0])
+    assert balance.observations.item() == 1
+
+
+@pytest.mark.parametrize("beta", [-1000.0, 0.0, 1000.0])
+@pytest.mark.parametrize("normalize", [False, True])
+@pytest.mark.parametrize("pair", [([0.0, 0.0], [0.0, 0.0]), ([1e38, 3e38], [3e38, 1e38]), ([1e-30, 0.0], [5.0, 1e-38])])
+def test_extreme_losses_and_betas_give_finite_weights(beta, normalize, pair):
+    for variant in ("original", "loss_weighted"):
+        balance = SoftAdapt(2, variant=variant, beta=beta, normalize=normalize, history=3)
+        for losses in (*pair, *pair):
+            balance(losses)
+            assert balance.weights.isfinite().all()
+            assert balance.weights.sum().item() == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("options", "offending"),
+    [
+        ({"num_losses": 0}, "0"),
+        ({"num_losses": 2.5}, "2.5"),
+        ({"variant": "max"}, "max"),
+        ({"beta": float("nan")}, "nan"),
+        ({"history": 1}, "1"),
+        ({"history": 3, "order": 3}, "3"),
+        ({"order": 0}, "0"),
+        ({"update_every": 0}, "0"),
+        ({"total": -1.0}, "-1.0"),
+        ({"prior": [1.0]}, "[1.0]"),
+        ({"prior": [1.0, 0.0]}, "0.0"),
+        ({"method": "spline"}, "spline"),
+    ],
+)
+def test_constructor_names_the_offending_value(options, offending):
+    with pytest.raises(ValueError, match=r".+") as error:
+        SoftAdapt(**({"num_losses": 2} | options))
+    assert offending in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("losses", "offending"),
+    [
+        ([1.0], "1"),
+        (torch.ones(3), "(3,)"),
+        (torch.ones(2, dtype=torch.int64), "int64"),
+        ([torch.ones(2), torch.ones(2)], "(2,)"),
+    ],
+)
+def test_call_names_the_offending_value(losses, offending):
+    with pytest.raises(ValueError, match=r".+") as error:
+        SoftAdapt(2)(losses)
+    assert offending in str(error.value)
+
+
+def test_a_mapping_with_another_name_is_refused():
+    balance = SoftAdapt(2)
+    balance({"a": 1.0, "b": 2.0})
+    with pytest.raises(ValueError, match="expected losses named a, b, got a, c"):
+        balance({"a": 1.0, "c": 2.0})
