@@ -208,6 +208,9 @@ def run(request: command_line.Request) -> None:
                     losses = warmup_step(networks, images, settings)
                 else:
                     losses = adversarial_step(networks, images, balance_encoder, balance_generator, settings)
+                    losses |= _named_weights("encoder", balance_encoder) | _named_weights(
+                        "generator", balance_generator
+                    )
                 sums = {key: sums.get(key, 0.0) + value for key, value in losses.items()}
                 bar.update()
             train_seconds += folder.seconds - before
@@ -216,10 +219,6 @@ def run(request: command_line.Request) -> None:
                 "phase": "warmup" if epoch <= settings.warmup_epochs else "adversarial",
             }
             row |= {key: value.item() / steps for key, value in sums.items()}
-            if epoch > settings.warmup_epochs:
-                for network, balance in (("encoder", balance_encoder), ("generator", balance_generator)):
-                    weights = zip(COMPONENTS[network], balance.get_buffer("weights").tolist(), strict=True)
-                    row |= {f"{network}_weight_{component}": weight for component, weight in weights}
             diverged = not all(np.isfinite(value) for value in row.values() if isinstance(value, float))
             if epoch in settings.report_epochs and not diverged:
                 for key, images in sets.items():
@@ -252,6 +251,12 @@ def run(request: command_line.Request) -> None:
         data_checksums=faces.checksums,
         times={"train": train_seconds},
     )
+
+
+def _named_weights(network: str, balance: "nn.Module") -> dict[str, "Tensor"]:
+    """The current weights of a network's loss components, scalars by name."""
+    weights = balance.get_buffer("weights").clone().unbind()
+    return {f"{network}_weight_{name}": weight for name, weight in zip(COMPONENTS[network], weights, strict=True)}
 
 
 def _autocast(like: "Tensor", settings: "IntroVAESettings") -> Any:

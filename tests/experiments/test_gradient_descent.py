@@ -14,7 +14,6 @@ SETTINGS = load("config/smoke.yaml").gradient_descent
 def written_out(function, method, step_rule, start, step_size, beta, settings):
     """One trajectory in plain numpy, equation by equation; returns the steps to converge."""
     x = np.array(start)
-    evaluate = lambda p: (function.components(torch.tensor(p)).numpy(), function.gradients(torch.tensor(p)).numpy())
     variant = gd.METHODS[method]
     old = None
     for step in range(settings.max_steps + 1):
@@ -22,7 +21,8 @@ def written_out(function, method, step_rule, start, step_size, beta, settings):
             return gd.DIVERGED
         if np.linalg.norm(x - function.minimiser) <= settings.tolerance:
             return step
-        f, g = evaluate(x)
+        f = function.components(torch.tensor(x)).numpy()
+        g = function.gradients(torch.tensor(x)).numpy()
         weights = np.ones(len(f))
         if variant is not None and old is not None:
             s = f - old["f"]

@@ -1,0 +1,136 @@
+"""Statistics, tables and verdicts, on numbers whose answers are known."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from experiments.analysis.claims import judge, ledger, load_claims
+from experiments.analysis.measurements import MEASUREMENTS, Evidence, published_niqe_spread
+from experiments.analysis.statistics import Estimate, mean_over_seeds, median_over_starts, share
+from experiments.analysis.tables import readable, write_table
+from experiments.config import load, read_yaml
+from experiments.errors import UserError
+
+
+def test_mean_with_students_interval():
+    estimate = mean_over_seeds(np.array([1.0, 2.0, 3.0]))
+    assert estimate.value == 2
+    assert estimate.high - 2 == pytest.approx(4.302652729911275 / math.sqrt(3))  # t quantile of 2 degrees of freedom
+    assert estimate.low == pytest.approx(2 * 2 - estimate.high)
+
+
+def test_students_interval_covers_as_it_promises():
+    random = np.random.default_rng(0)
+    estimates = [mean_over_seeds(random.normal(5, 2, 3)) for _ in range(2000)]
+    assert np.mean([e.low <= 5 <= e.high for e in estimates]) == pytest.approx(0.95, abs=0.02)
+
+
+def test_one_seed_has_no_interval():
+    estimate = mean_over_seeds(np.array([1.0]))
+    assert estimate.count == 1
+    assert math.isnan(estimate.low)
+
+
+def test_median_interval_is_reproducible_and_holds_the_median():
+    values = np.random.default_rng(1).lognormal(size=100)
+    assert median_over_starts(values) == median_over_starts(values)
+    estimate = median_over_starts(values)
+    assert estimate.low < np.median(values) == estimate.value < estimate.high
+    assert median_over_starts(np.ones(9)) == Estimate(1, 1, 1, 9)
+
+
+def test_share_with_wilsons_interval():
+    estimate = share(np.array([True] * 8 + [False] * 2))
+    assert (estimate.low, estimate.high) == pytest.approx((0.4901625, 0.9433178), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("rule", "low", "high", "verdict"),
+    [
+        ({"above": 0.0}, 0.1, 0.3, "reproduced"),
+        ({"above": 0.0}, -0.3, -0.1, "not reproduced"),
+        ({"above": 0.0}, -0.1, 0.3, "inconclusive"),
+        ({"below": 1.0}, 0.1, 0.9, "reproduced"),
+        ({"below": 1.0}, 1.1, 1.9, "not reproduced"),
+        ({"below": 1.0}, 1.0, 1.0, "inconclusive"),
+        ({"above": 0.0}, math.nan, math.nan, "inconclusive"),
+    ],
+)
+def test_verdicts_ask_for_the_whole_interval(rule, low, high, verdict):
+    assert judge(rule, Estimate((low + high) / 2, low, high, 5)) == verdict
+
+
+def test_one_observation_is_inconclusive_by_definition():
+    assert judge({"above": 0.0}, Estimate(5.0, 4.0, 6.0, 1)) == "inconclusive"
+
+
+def test_artefact_and_not_testable():
+    assert judge({"artefact": 0.01}, Estimate(0.006, 0.006, 0.006, 16)) == "artefact"
+    assert judge({"artefact": 0.01}, Estimate(0.5, 0.5, 0.5, 16)) == "inconclusive"
+    assert judge({"not testable": "needs a GPU"}, None) == "not testable"
+
+
+def test_the_published_niqe_values_are_constant_to_the_second_decimal():
+    published = read_yaml("paper/published.yaml")
+    estimate = published_niqe_spread(Evidence(load("config/smoke.yaml"), published))
+    assert estimate.count == 16
+    assert estimate.value == pytest.approx(18.8763 - 18.8700)
+
+
+def test_published_tables_are_complete():
+    tables = read_yaml("paper/published.yaml")["introvae"]
+    for table in ("table_1", "table_2"):
+        for method in ("softadapt", "fixed"):
+            assert {name: len(values) for name, values in tables[table][method].items()} == {
+                "ssim": 4,
+                "psnr": 4,
+                "niqe": 4,
+            }
+    assert tables["table_1"]["softadapt"]["psnr"][3] == 23.9272
+    assert tables["table_2"]["fixed"]["ssim"][0] == 0.8042
+
+
+def test_the_ledger_is_well_formed():
+    claims = load_claims()
+    assert len(claims) >= 20
+    assert len({claim.id for claim in claims}) == len(claims)
+    assert {name for claim in claims for name in claim.measure} == set(MEASUREMENTS)
+    for claim in claims:
+        assert bool(claim.measure) != ("not testable" in claim.rule)
+
+
+def test_a_claim_with_an_unknown_measurement_is_one_line(tmp_path):
+    path = tmp_path / "claims.yaml"
+    path.write_text("claims:\n- {id: a, where: b, statement: c, measure: {guess: {}}, rule: {above: 0}}\n")
+    with pytest.raises(UserError, match=r"claims\.yaml: measurements\.0: .*'guess'"):
+        load_claims(str(path))
+    path.write_text("claims:\n- {id: a, where: b, statement: c, rule: {about: 0}}\n")
+    with pytest.raises(UserError, match=r"claims\.yaml: claims\.0\.rule"):
+        load_claims(str(path))
+
+
+def test_ledger_rows_carry_measurement_and_verdict(monkeypatch):
+    claims = [claim for claim in load_claims() if claim.id in ("vae-train-psnr", "paper-scale")]
+    monkeypatch.setitem(MEASUREMENTS, "introvae_difference", lambda *a, **k: Estimate(0.4, 0.1, 0.7, 3))
+    table = ledger(claims, Evidence(load("config/smoke.yaml"), {})).set_index("id")
+    assert table.loc["vae-train-psnr", "verdict"] == "reproduced"
+    assert table.loc["vae-train-psnr", "published"] == "softadapt 23.9272; fixed 22.2415"
+    assert table.loc["paper-scale", "verdict"] == "not testable"
+    assert math.isnan(table.loc["paper-scale", "measured"])
+
+
+def test_tables_join_values_and_intervals_and_escape_latex(tmp_path):
+    table = pd.DataFrame({"method": ["a_b", "50 %"], "psnr": [20.123456, 3.0], "psnr_low": [19.0, math.nan]})
+    table["psnr_high"] = [21.0, math.nan]
+    assert readable(table).to_dict("list") == {"method": ["a_b", "50 %"], "psnr": ["20.12 [19, 21]", "3"]}
+    write_table(table, tmp_path, "t")
+    assert (tmp_path / "t.md").read_text().splitlines() == [
+        "| method | psnr |",
+        "| --- | --- |",
+        "| a_b | 20.12 [19, 21] |",
+        "| 50 % | 3 |",
+    ]
+    assert r"a\_b & 20.12 [19, 21] \\" in (tmp_path / "t.tex").read_text()
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "t.csv"), table)

@@ -1,0 +1,53 @@
+"""The workflow as a user meets it: every scale plans, and a mistake is one line."""
+
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+SNAKEMAKE = [sys.executable, "-m", "snakemake", "--cores", "1", "--dry-run", "--quiet", "rules", "--nolock"]
+
+
+def plan(config):
+    return subprocess.run([*SNAKEMAKE, "--configfile", str(config)], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("scale", ["smoke", "laptop", "paper"])
+def test_every_scale_plans(scale, tmp_path):
+    """Planned under another name, so that finished runs in this checkout do not matter."""
+    with open(f"config/{scale}.yaml", encoding="utf-8") as file:
+        values = yaml.safe_load(file)
+    values |= {"scale": f"planned-{scale}", "data_dir": str(tmp_path)}
+    config = tmp_path / "planned.yaml"
+    config.write_text(yaml.safe_dump(values))
+    result = plan(config)
+    assert result.returncode == 0, result.stderr
+    counts = dict(line.split()[:2] for line in result.stdout.splitlines() if len(line.split()) == 2)
+    methods = values["introvae"]["methods"]
+    autoencoder = values["sparse_autoencoder"]
+    assert int(counts["introvae"]) == len(methods) * len(values["introvae"]["seeds"])
+    every = len(autoencoder["lambdas"]) + len(autoencoder["methods"])
+    assert int(counts["sparse_autoencoder"]) == every * len(autoencoder["seeds"])
+    assert int(counts["gradient_descent"]) == 4
+    assert {"claims", "paper", "report", "digit_classifier"} <= counts.keys()
+
+
+def test_a_mistake_in_the_config_is_one_line_before_anything_runs(tmp_path):
+    with open("config/smoke.yaml", encoding="utf-8") as file:
+        values = yaml.safe_load(file)
+    values["introvae"]["epohcs"] = 3
+    config = tmp_path / "bad.yaml"
+    config.write_text(yaml.safe_dump(values))
+    result = plan(config)
+    assert result.returncode != 0
+    lines = [line for line in result.stderr.splitlines() if "rror" in line]
+    assert len(lines) == 1
+    assert lines[0].endswith("introvae.epohcs: unknown key, did you mean epochs?")
+    assert "Traceback" not in result.stderr
+
+
+def test_no_config_at_all_names_the_remedy():
+    result = subprocess.run(SNAKEMAKE, capture_output=True, text=True, check=False)
+    assert result.returncode != 0
+    assert "--configfile config/laptop.yaml" in result.stderr + result.stdout
