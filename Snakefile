@@ -8,13 +8,14 @@ import os
 import sys
 
 sys.path.insert(0, workflow.basedir)
-from experiments import config as suite
+from experiments import config as suite, weightings
 
 if not workflow.overwrite_configfiles:
     raise WorkflowError("name a scale: snakemake --configfile config/laptop.yaml --cores 2")
 CONFIG = os.path.relpath(workflow.overwrite_configfiles[-1])
 try:
     SETTINGS = suite.load(CONFIG)
+    weightings.check(SETTINGS, CONFIG)
 except suite.UserError as error:
     print(f"error: {error}", file=sys.stderr)
     os._exit(2)  # one line for a user's mistake; an exception would be printed with the Snakefile's traceback

@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from experiments.config import IntroVAESettings
     from models.introvae import Encoder, Generator
 
-COMPONENTS = {"encoder": ("kl_real", "margin_fake", "reconstruction"), "generator": ("kl_fake", "reconstruction")}
-"""Names of the loss components of L_E and L_G, in the order of their weights."""
-
 SHOWN_IMAGES = 8
 """Images kept at every report epoch for Figures 3 and 4, evenly spaced over each set."""
 
@@ -162,6 +159,7 @@ def run(request: command_line.Request) -> None:
     from experiments.progress import progress_bar
     from experiments.runs import Run, random_state, restore_random_state
     from experiments.weightings import build
+    from models.introvae import COMPONENTS
 
     torch.set_num_threads(request.threads)
     settings = request.settings.introvae
@@ -185,8 +183,10 @@ def run(request: command_line.Request) -> None:
 
     torch.manual_seed(request.seed)
     networks = build_networks(settings, train.shape[1], device)
-    balance_encoder = build(method.encoder, COMPONENTS["encoder"], f"{name}.encoder").to(device)
-    balance_generator = build(method.generator, COMPONENTS["generator"], f"{name}.generator").to(device)
+    balance_encoder = build(method.encoder, COMPONENTS["encoder"], f"introvae.methods.{name}.encoder").to(device)
+    balance_generator = build(method.generator, COMPONENTS["generator"], f"introvae.methods.{name}.generator").to(
+        device
+    )
     fixed_codes = torch.randn(2 * SHOWN_IMAGES, settings.latent_size).to(device)
     samples: dict[str, Any] = {f"{key}_originals": _shown(images).cpu() for key, images in sets.items()}
     start, train_seconds, diverged = 0, 0.0, False
@@ -255,6 +255,8 @@ def run(request: command_line.Request) -> None:
 
 def _named_weights(network: str, balance: "nn.Module") -> dict[str, "Tensor"]:
     """The current weights of a network's loss components, scalars by name."""
+    from models.introvae import COMPONENTS
+
     weights = balance.get_buffer("weights").clone().unbind()
     return {f"{network}_weight_{name}": weight for name, weight in zip(COMPONENTS[network], weights, strict=True)}
 

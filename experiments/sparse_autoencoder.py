@@ -29,7 +29,7 @@ def run(request: command_line.Request) -> None:
     from experiments.progress import progress_bar
     from experiments.runs import Run
     from experiments.weightings import build
-    from models.sparse_autoencoder import SparseAutoencoder, loss_components
+    from models.sparse_autoencoder import COMPONENTS, SparseAutoencoder, loss_components
 
     torch.set_num_threads(request.threads)
     settings = request.settings.sparse_autoencoder
@@ -56,7 +56,7 @@ def run(request: command_line.Request) -> None:
 
     torch.manual_seed(request.seed)
     model = SparseAutoencoder(train.shape[1], settings.hidden_units)
-    balance = build(method.weighting, ("reconstruction", "sparsity"), f"{name}.weighting")
+    balance = build(method.weighting, COMPONENTS, f"sparse_autoencoder.methods.{name}.weighting")
     optimizer = torch.optim.Adam(model.parameters(), settings.learning_rate, fused=True)
     per_pixel = 1 / train.shape[1]
     scale = per_pixel if method.reconstruction == "mean" else 1.0

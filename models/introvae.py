@@ -11,6 +11,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+COMPONENTS = {"encoder": ("kl_real", "margin_fake", "reconstruction"), "generator": ("kl_fake", "reconstruction")}
+"""Names of the loss components of L_E and of L_G, in the order of their weights."""
+
 Normalization = Literal["batch", "group"]
 
 

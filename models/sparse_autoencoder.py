@@ -3,6 +3,9 @@
 import torch
 from torch import Tensor, nn
 
+COMPONENTS = ("reconstruction", "sparsity")
+"""Names of the loss components, in the order of their weights."""
+
 
 class SparseAutoencoder(nn.Module):
     """Code h = ReLU(W x + b), reconstruction sigmoid(V h + c).

@@ -33,17 +33,32 @@ def test_every_scale_plans(scale, tmp_path):
     assert {"claims", "paper", "report", "digit_classifier"} <= counts.keys()
 
 
-def test_a_mistake_in_the_config_is_one_line_before_anything_runs(tmp_path):
+@pytest.mark.parametrize(
+    ("break_it", "message"),
+    [
+        (lambda v: v["introvae"].update(epohcs=3), "introvae.epohcs: unknown key, did you mean epochs?"),
+        (
+            lambda v: v["introvae"]["methods"]["softadapt"]["encoder"].update(betta=3),
+            "introvae.methods.softadapt.encoder: betta: unknown key, did you mean beta?",
+        ),
+        (
+            lambda v: v["introvae"]["methods"]["fixed"]["generator"]["weights"].pop("kl_fake"),
+            "introvae.methods.fixed.generator: weights must name kl_fake, reconstruction, got reconstruction",
+        ),
+    ],
+)
+def test_a_mistake_in_the_config_is_one_line_before_anything_runs(tmp_path, break_it, message):
     with open("config/smoke.yaml", encoding="utf-8") as file:
         values = yaml.safe_load(file)
-    values["introvae"]["epohcs"] = 3
+    break_it(values)
     config = tmp_path / "bad.yaml"
     config.write_text(yaml.safe_dump(values))
     result = plan(config)
-    assert result.returncode != 0
+    assert result.returncode == 2
     lines = [line for line in result.stderr.splitlines() if "rror" in line]
     assert len(lines) == 1
-    assert lines[0].endswith("introvae.epohcs: unknown key, did you mean epochs?")
+    assert lines[0].startswith("error: ")
+    assert lines[0].endswith(message)
     assert "Traceback" not in result.stderr
 
 

@@ -10,7 +10,8 @@ from typing import Any
 
 from torch import nn
 
-from experiments.config import WeightingSpec, validate
+from experiments.config import Settings, WeightingSpec, validate
+from models import introvae, sparse_autoencoder
 
 
 def build(spec: WeightingSpec, names: Sequence[str], source: str = "weighting") -> nn.Module:
@@ -21,3 +22,17 @@ def build(spec: WeightingSpec, names: Sequence[str], source: str = "weighting") 
     """
     settings: Any = validate(import_module(f"{__name__}.{spec['rule']}").Settings, spec, source)
     return settings.build(names, source)
+
+
+def check(settings: Settings, source: str) -> None:
+    """Build every rule of a scale once, so that a wrong option is found before anything runs.
+
+    Raises:
+        UserError: one line naming `source` and the key.
+    """
+    for name, method in settings.sparse_autoencoder.all_methods().items():
+        key = f"{source}: sparse_autoencoder.methods.{name}.weighting"
+        build(method.weighting, sparse_autoencoder.COMPONENTS, key)
+    for name, pair in settings.introvae.methods.items():
+        for network, components in introvae.COMPONENTS.items():
+            build(getattr(pair, network), components, f"{source}: introvae.methods.{name}.{network}")

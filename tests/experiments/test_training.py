@@ -12,6 +12,7 @@ from experiments.config import load
 from experiments.errors import UserError
 from experiments.runs import Run
 from experiments.weightings import build
+from models.introvae import COMPONENTS
 
 EXPERIMENTS = {"sparse_autoencoder": sparse_autoencoder, "introvae": introvae, "digit_classifier": digit_classifier}
 
@@ -160,8 +161,8 @@ def test_adversarial_step_is_the_equations_written_out(tiny_config):
     encoder, generator = networks.encoder.double(), networks.generator.double()
     images = torch.rand(6, 1, 16, 16, dtype=torch.float64)
     method = settings.methods["fixed"]
-    balance_encoder = build(method.encoder, introvae.COMPONENTS["encoder"]).double()
-    balance_generator = build(method.generator, introvae.COMPONENTS["generator"]).double()
+    balance_encoder = build(method.encoder, COMPONENTS["encoder"]).double()
+    balance_generator = build(method.generator, COMPONENTS["generator"]).double()
     gradients, others = {}, {}
 
     def record(name, own, other):
