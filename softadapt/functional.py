@@ -122,7 +122,8 @@ def softadapt_weights(
         # beta * s may overflow to infinity, and the softmax would then compute inf - inf.
         logits = torch.nan_to_num(beta * rates)
     if losses is not None:
-        log_losses = losses.clamp_min(0).log()
-        some_positive = log_losses.amax(-1, keepdim=True) > -torch.inf
-        logits = logits + torch.where(some_positive, log_losses, 0.0)
+        positive = losses.clamp_min(0)
+        # Relative to the largest loss; 0/0, where all are zero, becomes 1 and leaves equation 3.
+        relative = positive / positive.amax(-1, keepdim=True)
+        logits = logits + torch.nan_to_num(relative, nan=1.0).log()
     return torch.softmax(logits, dim=-1)

@@ -46,7 +46,6 @@ class SoftAdapt(nn.Module):
 
     Attributes:
         weights: (K,) buffer, the current weights a_k, without gradient.
-        nonfinite_count: () int64 buffer, the number of calls with a non-finite loss.
 
     Raises:
         ValueError: for an argument out of range, naming the value.
@@ -54,10 +53,10 @@ class SoftAdapt(nn.Module):
 
     weights: Tensor
     history: Tensor
-    observations: Tensor
-    nonfinite_count: Tensor
+    calls: Tensor
+    finite_calls: Tensor
     window_sum: Tensor
-    window_count: Tensor
+    zeros: Tensor
     stencils: Tensor
     initial_weights: Tensor
     log_prior: Tensor | None
@@ -105,13 +104,12 @@ class SoftAdapt(nn.Module):
         self.prior = None if prior is None else _check_prior(prior, num_losses)
 
         real = partial(torch.zeros, dtype=dtype, device=device)
-        counter = partial(torch.zeros, (), dtype=torch.int64, device=device)
+        counter = partial(torch.zeros, 1, dtype=torch.int64, device=device)
         self.register_buffer("history", real(history, num_losses))
-        self.register_buffer("observations", counter())
-        self.register_buffer("nonfinite_count", counter())
         self.register_buffer("window_sum", real(num_losses))
-        self.register_buffer("window_count", counter())
-        for name in ("stencils", "log_prior", "initial_weights"):
+        self.register_buffer("calls", counter())
+        self.register_buffer("finite_calls", counter())
+        for name in ("stencils", "log_prior", "initial_weights", "zeros"):
             self.register_buffer(name, None, persistent=False)
         self._set_constants()
         self.register_buffer("weights", self.initial_weights.clone())
@@ -123,6 +121,7 @@ class SoftAdapt(nn.Module):
         self.stencils = constant(_stencils_while_filling(len(self.history), self.order, self.method))
         self.log_prior = prior.log() if self.prior else None
         self.initial_weights = self.total * prior / prior.sum()
+        self.zeros = torch.zeros_like(prior)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Move or cast the module (`.to()`, `.double()`, `.cuda()`); constants are derived anew, not rounded twice."""
@@ -130,6 +129,16 @@ class SoftAdapt(nn.Module):
         self._set_constants()
         self.weights = torch.where(self.observations < 2, self.initial_weights, self.weights)
         return self
+
+    @property
+    def nonfinite_count(self) -> Tensor:
+        """() int64, the number of calls with a non-finite loss."""
+        return (self.calls - self.finite_calls).squeeze(0)
+
+    @property
+    def observations(self) -> Tensor:
+        """() int64, the number of observations recorded."""
+        return (self.finite_calls // self.update_every).squeeze(0)
 
     def forward(self, losses: Losses) -> Tensor:
         """Return the weighted sum of `losses`, in training mode after refreshing the weights from them.
@@ -152,38 +161,39 @@ class SoftAdapt(nn.Module):
 
     @torch.no_grad()
     def _refresh(self, losses: Tensor) -> Tensor:
-        """Record one call's losses (K,); return the weights that hold from now on, also kept in the buffer."""
-        finite = losses.isfinite().all()
-        if self.update_every == 1:
-            due, observation = finite, losses
-        else:
+        """Record one call's losses (K,); return the weights that hold from now on, also kept in the buffer.
+
+        Small tensors cost their dispatch, not their arithmetic, so this path is written for few operations.
+        """
+        finite = torch.dot(losses, self.zeros) == 0  # infinity and NaN times zero are NaN
+        self.calls.add_(1)
+        observations = self.finite_calls.add_(finite)
+        due, observation = finite, losses
+        if self.update_every > 1:
             due, observation = self._accumulate(losses, finite)
-        observations = self.observations + due
+            observations = observations // self.update_every
         history = torch.cat((self.history[1:], observation.unsqueeze(0)))
-        filled = observations.clamp_max(history.shape[0]).reshape(1)
-        rates = torch.mv(history.T, self.stencils.index_select(0, filled).squeeze(0))
+        filled = observations.clamp_max(len(history))
+        rates = torch.mm(self.stencils.index_select(0, filled), history).squeeze(0)
         recent = None
         if self.variant == "loss_weighted":
             recent = self._mean(history, filled) if self.mean_over_history else observation
         weights = softadapt_weights(rates, recent, beta=self.beta, normalize=self.normalize)
         if self.log_prior is not None:
             weights = torch.softmax(weights.log() + self.log_prior, dim=-1)
-        weights = torch.where(observations < 2, self.initial_weights, self.total * weights)
-        weights = torch.where(due, weights, self.weights)
+        if self.total != 1:
+            weights = self.total * weights
+        weights = torch.where(due & (observations >= 2), weights, self.weights)
 
         self.weights.copy_(weights)
         self.history.copy_(torch.where(due, history, self.history))
-        self.observations.copy_(observations)
-        self.nonfinite_count.add_(~finite)
         return weights
 
     def _accumulate(self, losses: Tensor, finite: Tensor) -> tuple[Tensor, Tensor]:
         """Add a call to the open window; return whether that completes the window, and the window's mean."""
         window_sum = self.window_sum + torch.where(finite, losses, 0.0)
-        window_count = self.window_count + finite
-        due = finite & (window_count >= self.update_every)
+        due = finite & (self.finite_calls % self.update_every == 0)
         self.window_sum.copy_(torch.where(due, 0.0, window_sum))
-        self.window_count.copy_(torch.where(due, 0, window_count))
         return due, window_sum / self.update_every
 
     @staticmethod
