@@ -57,7 +57,7 @@ def parse(
     first.add_argument("--config", default="config/laptop.yaml")
     config = first.parse_known_args(arguments)[0].config
     values = read_yaml(config)
-    validate(Settings, values, config)
+    defaults: Any = getattr(validate(Settings, values, config), experiment)
     section = values[experiment]
 
     parser = argparse.ArgumentParser(
@@ -73,7 +73,8 @@ def parse(
             f"--{name.replace('_', '-')}", choices=allowed, default=allowed[0], help="default: %(default)s"
         )
     if with_methods:
-        run.add_argument("--method", default="softadapt", help="a method of the config file (default: %(default)s)")
+        names = ", ".join(_methods(defaults))
+        run.add_argument("--method", default="softadapt", help=f"one of {names} (default: %(default)s)")
     run.add_argument("--seed", type=int, default=None, help="seed of the run (default: the config file's first)")
     run.add_argument("--output", type=Path, help="run folder (default: below results, by what is asked for)")
     run.add_argument("--threads", type=int, default=1, help="CPU threads (default: %(default)s); results depend on it")
@@ -104,8 +105,7 @@ def parse(
             spec.update(rule_overrides)
     settings = validate(Settings, changed, "command line")
     if with_methods:
-        section_settings: Any = getattr(settings, experiment)
-        known = section_settings.all_methods() if hasattr(section_settings, "all_methods") else section_settings.methods
+        known = _methods(getattr(settings, experiment))
         if variant["method"] not in known:
             raise UserError(f"--method {variant['method']}: not a method of {experiment}; known are {', '.join(known)}")
 
@@ -158,12 +158,19 @@ def _add_rule_options(parser: argparse.ArgumentParser, section: dict[str, Any]) 
     for method in section.get("methods", {}).values():
         for spec in _specs(method):
             defaults = {key: value for key, value in spec.items() if key not in ("rule", "weights")} | defaults
-    group = parser.add_argument_group("weighting rule of the method")
+    group = parser.add_argument_group(
+        "weighting rule of the method", "explained by help(softadapt.SoftAdapt) and the files in experiments/weightings"
+    )
     for key, value in defaults.items():
         group.add_argument(
             f"--{key.replace('_', '-')}", dest=f"rule_{key}", metavar="VALUE", help=f"default: {json.dumps(value)}"
         )
     return list(defaults)
+
+
+def _methods(settings: Any) -> dict[str, Any]:
+    """All methods of an experiment by name, the grid of fixed weights included where it has one."""
+    return settings.all_methods() if hasattr(settings, "all_methods") else settings.methods
 
 
 def _specs(method: dict[str, Any]) -> list[dict[str, Any]]:
