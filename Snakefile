@@ -38,13 +38,20 @@ FIGURES_OF = {
     "gradient_descent": ["figure_2_rosenbrock", "beale_trajectories", "steps_by_step_size", "steps_by_start"],
     "sparse_autoencoder": ["figure_5_autoencoder_losses", "figure_6_digits", "sparsity_frontier"],
     "introvae": ["figure_3_train_faces", "figure_4_held_out_faces", "introvae_quality", "introvae_course", "prior_samples"],
+    "niqe_collapse": ["niqe_collapse"],
 }
 TABLES_OF = {
     "gradient_descent": ["gradient_descent"],
     "sparse_autoencoder": ["sparse_autoencoder"],
     "introvae": ["introvae_train", "introvae_held_out"],
+    "niqe_collapse": ["niqe_collapse"],
 }
-RUNS_OF = {"gradient_descent": DESCENT, "sparse_autoencoder": AUTOENCODER, "introvae": INTROVAE}
+RUNS_OF = {
+    "gradient_descent": DESCENT,
+    "sparse_autoencoder": AUTOENCODER,
+    "introvae": INTROVAE,
+    "niqe_collapse": [f"default/seed-{SETTINGS.niqe_collapse.seed}"],
+}
 
 
 def runs_of(experiment):
@@ -68,6 +75,7 @@ wildcard_constraints:
     seed=r"\d+",
     function="rosenbrock|beale",
     rule="fixed|barzilai_borwein",
+    faces="orl-faces|celeba",
 
 
 rule all:
@@ -89,13 +97,13 @@ rule fetch_mnist:
 
 rule fetch_faces:
     output:
-        touch(f"{RESULTS}/{FACES}.verified"),
+        touch(f"{RESULTS}/{{faces}}.verified"),
     log:
-        f"{LOGS}/fetch_faces.log",
+        f"{LOGS}/fetch_{{faces}}.log",
     benchmark:
-        f"{TIMES}/fetch_faces.tsv"
+        f"{TIMES}/fetch_{{faces}}.tsv"
     shell:
-        "python -m experiments.data fetch {FACES} --data-dir {DATA} > {log} 2>&1"
+        "python -m experiments.data fetch {wildcards.faces} --data-dir {DATA} > {log} 2>&1"
 
 
 rule gradient_descent:
@@ -150,7 +158,7 @@ rule sparse_autoencoder:
 
 rule introvae:
     input:
-        rules.fetch_faces.output,
+        f"{RESULTS}/{FACES}.verified",
         suite.source_files("introvae"),
     output:
         run_outputs("introvae/{method}/seed-{seed}"),
@@ -164,6 +172,22 @@ rule introvae:
     shell:
         "python -m experiments.introvae --config {CONFIG} --method {wildcards.method} "
         "--seed {wildcards.seed} --overwrite > {log} 2>&1"
+
+
+rule niqe_collapse:
+    input:
+        f"{RESULTS}/orl-faces.verified",
+        suite.source_files("niqe_collapse"),
+    output:
+        run_outputs("niqe_collapse/default/seed-{seed}"),
+    params:
+        identity=identity("niqe_collapse"),
+    log:
+        f"{LOGS}/niqe_collapse-{{seed}}.log",
+    benchmark:
+        f"{TIMES}/niqe_collapse-{{seed}}.tsv"
+    shell:
+        "python -m experiments.audits.niqe_collapse --config {CONFIG} --seed {wildcards.seed} --overwrite > {log} 2>&1"
 
 
 for experiment in RUNS_OF:

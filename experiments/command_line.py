@@ -39,6 +39,7 @@ def parse(
     *,
     choices: dict[str, list[str]] | None = None,
     with_methods: bool = False,
+    module: str | None = None,
     arguments: list[str] | None = None,
 ) -> Request:
     """Parse the command line of one experiment.
@@ -48,6 +49,7 @@ def parse(
         description: what ``--help`` says first.
         choices: further options that pick what to run, each with its allowed values (the first is the default).
         with_methods: whether the experiment compares weighting rules: adds ``--method`` and the rules' own options.
+        module: module below ``experiments``, where that is not the experiment's name.
         arguments: words of the command line; ``None`` is ``sys.argv``.
 
     Raises:
@@ -61,7 +63,7 @@ def parse(
     section = values[experiment]
 
     parser = argparse.ArgumentParser(
-        prog=f"python -m experiments.{experiment}",
+        prog=f"python -m experiments.{module or experiment}",
         description=description,
         allow_abbrev=False,
         epilog="Values are read as YAML: 1e-3, true, [1, 2], null. Defaults are those of the config file.",

@@ -36,6 +36,11 @@ SOURCES = {
         "experiments/metrics/psnr.py",
         "experiments/metrics/ssim.py",
     ),
+    "niqe_collapse": (
+        "experiments/audits/niqe_collapse.py",
+        "experiments/metrics/niqe.py",
+        "experiments/data/faces.py",
+    ),
 }
 """Experiment -> the code that its numbers come from; a change there makes its runs stale."""
 
@@ -203,6 +208,18 @@ class IntroVAESettings(Strict):
         return self
 
 
+class NiqeCollapseSettings(Strict):
+    """Audit of the paper's NIQE values."""
+
+    seed: int = Field(ge=0, description="seed of the noise images")
+    image_size: int = Field(ge=96, lt=192, description="side of the images in pixels: one block of 96 px, as inferred")
+    images: int = Field(gt=0, le=390, description="faces, and noise images")
+    crops: int = Field(ge=42, description="crops of natural images; more than the 36 features of NIQE")
+    blurs: list[Annotated[float, Field(ge=0)]] = Field(
+        min_length=2, description="sigma of the blur of the crops, pixels"
+    )
+
+
 class Settings(Strict):
     """Everything one scale of the suite is run with."""
 
@@ -212,6 +229,7 @@ class Settings(Strict):
     digit_classifier: DigitClassifierSettings
     sparse_autoencoder: SparseAutoencoderSettings
     introvae: IntroVAESettings
+    niqe_collapse: NiqeCollapseSettings
 
 
 def _check_report_epochs(report_epochs: list[int], epochs: int) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from experiments.analysis import reading
 from experiments.analysis.figures_gradient_descent import gradient_descent
 from experiments.analysis.figures_introvae import introvae
+from experiments.analysis.figures_niqe_collapse import niqe_collapse
 from experiments.analysis.figures_sparse_autoencoder import sparse_autoencoder
 from experiments.config import Settings
 from experiments.errors import run_main
@@ -13,6 +14,7 @@ EXPERIMENTS: dict[str, Callable[[Settings], None]] = {
     "gradient_descent": gradient_descent,
     "sparse_autoencoder": sparse_autoencoder,
     "introvae": introvae,
+    "niqe_collapse": niqe_collapse,
 }
 
 

@@ -31,7 +31,7 @@ def _lambda(method: str) -> str:
 
 def _losses(history: pd.DataFrame, tuned: str) -> plt.Figure:
     """Figure 5: the same three measures for every method, training (solid) and validation (dashed)."""
-    figure, panels = plt.subplots(1, 3, figsize=(WIDTH, 2.6))
+    figure, panels = plt.subplots(1, 3, figsize=(WIDTH, 2.9))
     value = float(tuned.removeprefix("lambda-"))
     colors = {tuned: BLUE} | COLORS
     for axes, (title, key) in zip(
@@ -47,7 +47,8 @@ def _losses(history: pd.DataFrame, tuned: str) -> plt.Figure:
                 label = _name(method, tuned) if part == "train" else ""
                 band(axes, table.columns.to_numpy(), table.to_numpy(), color, label, linestyle)
         axes.set(xlabel="epoch", ylabel=title, yscale="symlog" if key == "l1" else "log")
-    panels[0].legend(title="solid: training, dashed: validation", title_fontsize=7)
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, title="solid: training, dashed: validation")
     return figure
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from experiments.analysis import autoencoder, descent, reading
+from experiments.analysis import autoencoder, collapse, descent, reading
 from experiments.analysis.statistics import Estimate, mean_over_seeds, share
 from experiments.config import Settings
 
@@ -126,8 +126,7 @@ def introvae_without_warmup(evidence: Evidence) -> Estimate:
 
 def published_niqe_spread(evidence: Evidence) -> Estimate:
     """Highest minus lowest of all NIQE values in the paper, whatever the method, epoch or image set."""
-    tables = evidence.published["introvae"]
-    values = [v for table in ("table_1", "table_2") for m in ("softadapt", "fixed") for v in tables[table][m]["niqe"]]
+    values = collapse.published_values(evidence.published)
     spread = max(values) - min(values)
     return Estimate(spread, spread, spread, len(values))
 

@@ -22,6 +22,7 @@ def numbers(settings: Settings) -> dict[str, Any]:
     tuned = autoencoder.tuned_lambda(settings, history)
     last = history[history["epoch"] == settings.sparse_autoencoder.epochs].groupby("method").mean(numeric_only=True)
     classifier = reading.FinishedRun(settings, "digit_classifier", "default", settings.digit_classifier.seed)
+    audit = reading.FinishedRun(settings, "niqe_collapse", "default", settings.niqe_collapse.seed)
     runs = sorted((reading.results(settings) / "runs").glob("*/*/*/provenance.json"))
     provenances = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in runs]
     columns = ["measured", "measured_low", "measured_high", "observations", "verdict"]
@@ -42,6 +43,7 @@ def numbers(settings: Settings) -> dict[str, Any]:
             )
         },
         "classifier_accuracy": classifier.metrics["test_accuracy"],
+        "niqe": audit.metrics | {"images": len(audit.history)},
         "runs": len(runs),
         "training_minutes": sum(p["times"]["total"] for p in provenances) / 60,
         "provenance": {key: classifier.provenance[key] for key in ("commit", "dirty", "cpu", "python", "versions")},

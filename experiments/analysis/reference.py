@@ -18,25 +18,29 @@ START, END = "<!-- claims: begin -->", "<!-- claims: end -->"
 
 
 def provenance(settings: Settings) -> dict[str, Any]:
-    """One summary of all runs of a scale: commits, versions, hardware, data and time.
+    """One summary of all runs of a scale: commit by experiment, versions, hardware, data and time.
 
     Raises:
-        UserError: if the runs were made by different commits or with local changes.
+        UserError: if runs were made with local changes, an experiment's runs by different commits, or any run on
+            another machine or with other versions.
     """
     files = sorted((reading.results(settings) / "runs").glob("*/*/*/provenance.json"))
     runs = [json.loads(file.read_text(encoding="utf-8")) for file in files]
-    same = ("commit", "dirty", "versions", "python", "cpu", "system")
-    first = {key: runs[0][key] for key in same}
-    differing = [str(file) for file, run in zip(files, runs, strict=True) if {k: run[k] for k in same} != first]
-    if differing or first["dirty"]:
-        reason = f"{differing[0]} differs from {files[0]}" if differing else "they were made with uncommitted changes"
-        raise UserError(
-            f"{reading.results(settings)}: not one reproducible set of runs ({reason}); run on a clean clone"
-        )
+    same = ("versions", "python", "cpu", "system")
+    commits: dict[str, str] = {}
+    for file, run in zip(files, runs, strict=True):
+        experiment = file.parts[3]
+        differing = [key for key in same if run[key] != runs[0][key]]
+        if commits.setdefault(experiment, run["commit"]) != run["commit"]:
+            differing.append("commit")
+        if differing or run["dirty"]:
+            reason = f"{', '.join(differing)} differ" if differing else "made with uncommitted changes"
+            raise UserError(f"{file}: no part of one reproducible set of runs ({reason}); run on a clean clone")
     data = {name: checksum for run in runs for name, checksum in run["data"].items()}
-    return first | {
+    return {key: runs[0][key] for key in same} | {
         "scale": settings.scale,
         "runs": len(runs),
+        "commits": commits,
         "data": data,
         "one_thread_minutes": round(sum(run["times"]["total"] for run in runs) / 60, 1),
     }

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from experiments.analysis import descent, reading
+from experiments.analysis import collapse, descent, reading
 from experiments.analysis.statistics import Estimate, mean_over_seeds, median_over_starts, share
-from experiments.config import Settings
+from experiments.config import Settings, read_yaml
 from experiments.errors import run_main
 from experiments.files import write_text
 
@@ -56,6 +56,11 @@ def introvae(settings: Settings) -> dict[str, pd.DataFrame]:
     return tables
 
 
+def niqe_collapse(settings: Settings) -> dict[str, pd.DataFrame]:
+    """The NIQE audit: scores of images with a single block, and the pooled NIQE of the sets it can order."""
+    return {"niqe_collapse": collapse.summary(settings, read_yaml("paper/published.yaml"))}
+
+
 def _by_method_and_epoch(rows: pd.DataFrame, measures: list[str]) -> pd.DataFrame:
     table = []
     for (method, epoch), group in rows.groupby(["method", "epoch"], sort=False):
@@ -70,6 +75,7 @@ EXPERIMENTS: dict[str, Callable[[Settings], dict[str, pd.DataFrame]]] = {
     "gradient_descent": gradient_descent,
     "sparse_autoencoder": sparse_autoencoder,
     "introvae": introvae,
+    "niqe_collapse": niqe_collapse,
 }
 
 

@@ -80,7 +80,9 @@ def test_a_mistake_in_the_file_is_blamed_on_the_file(tmp_path):
         command_line.parse("introvae", "text", with_methods=True, arguments=["--config", str(path)])
 
 
-@pytest.mark.parametrize("module", ["gradient_descent", "digit_classifier", "sparse_autoencoder", "introvae", "data"])
+@pytest.mark.parametrize(
+    "module", ["gradient_descent", "digit_classifier", "sparse_autoencoder", "introvae", "data", "audits.niqe_collapse"]
+)
 def test_help_explains_and_loads_no_torch(module):
     code = (
         f"import sys, runpy; sys.argv = ['{module}', '--help']\n"

@@ -112,7 +112,7 @@ def test_fixed_lambdas_become_methods():
 
 
 def test_sources_exist_for_every_experiment():
-    for experiment in ("gradient_descent", "digit_classifier", "sparse_autoencoder", "introvae"):
+    for experiment in ("gradient_descent", "digit_classifier", "sparse_autoencoder", "introvae", "niqe_collapse"):
         assert any(path.stem == experiment for path in source_files(experiment))
 
 

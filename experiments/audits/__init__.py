@@ -1,0 +1,1 @@
+"""Audits: what the paper got wrong or left open, shown on real data."""
