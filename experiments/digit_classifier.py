@@ -31,7 +31,7 @@ def run(request: command_line.Request) -> None:
         torch.from_numpy(array[: settings.train_images].copy()) for array in mnist.load(data_dir, "train")
     )
     test_images, test_labels = (torch.from_numpy(array.copy()) for array in mnist.load(data_dir, "test"))
-    model = DigitClassifier()
+    model = DigitClassifier().to(memory_format=torch.channels_last)
     steps = len(images) // settings.batch_size
     optimizer = torch.optim.AdamW(model.parameters(), weight_decay=0.01, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(

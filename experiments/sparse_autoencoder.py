@@ -45,14 +45,16 @@ def run(request: command_line.Request) -> None:
         print(f"{request.output} is complete")
         return
     classifier = load_classifier(request.classifier)
-    images, _ = mnist.load(request.settings.data_dir, "train")
+    images, image_labels = mnist.load(request.settings.data_dir, "train")
     train = torch.from_numpy(images[: settings.train_images].reshape(-1, 784).copy())
-    validation = _as_inputs(images[len(images) - settings.validation_images :])
-    test_images, test_labels = (
-        array[: settings.test_images] for array in mnist.load(request.settings.data_dir, "test")
-    )
-    test, labels = _as_inputs(test_images), torch.from_numpy(test_labels.copy())
-    shown = torch.stack([(labels == digit).nonzero()[0, 0] for digit in range(SHOWN_DIGITS)])
+    last = slice(len(images) - settings.validation_images, None)
+    test_images, test_labels = mnist.load(request.settings.data_dir, "test")
+    validation, test = _as_inputs(images[last]), _as_inputs(test_images[: settings.test_images])
+    labels = {
+        "validation": torch.from_numpy(image_labels[last].copy()),
+        "test": torch.from_numpy(test_labels[: settings.test_images].copy()),
+    }
+    shown = torch.stack([(labels["test"] == digit).nonzero()[0, 0] for digit in range(SHOWN_DIGITS)])
 
     torch.manual_seed(request.seed)
     model = SparseAutoencoder(train.shape[1], settings.hidden_units)
@@ -91,14 +93,12 @@ def run(request: command_line.Request) -> None:
             weights = balance.get_buffer("weights").tolist()
             row |= {"weight_reconstruction": weights[0] * scale, "weight_sparsity": weights[1]}
             if epoch in settings.report_epochs:
-                with torch.no_grad():
-                    reconstructions, _ = model(test)
-                    validated, _ = model(validation)
-                validation_labels = mnist.load(request.settings.data_dir, "train")[1][-settings.validation_images :]
-                row["test_pcc"] = percent_correctly_classified(classifier, _as_images(reconstructions), labels)
-                row["validation_pcc"] = percent_correctly_classified(
-                    classifier, _as_images(validated), torch.from_numpy(validation_labels.copy())
-                )
+                for part, inputs in (("validation", validation), ("test", test)):
+                    with torch.no_grad():
+                        reconstructions, _ = model(inputs)
+                    row[f"{part}_pcc"] = percent_correctly_classified(
+                        classifier, _as_images(reconstructions), labels[part]
+                    )
                 samples[f"epoch_{epoch}"] = reconstructions[shown]
             folder.history.append(row)
             folder.save(
