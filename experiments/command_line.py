@@ -9,7 +9,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel
@@ -85,6 +85,7 @@ def parse(
         run.add_argument("--classifier", type=Path, help="run folder of the digit classifier (default: the scale's)")
     model: Any = Settings.model_fields[experiment].annotation
     keys = _add_options(parser.add_argument_group(f"settings ({experiment})"), model, section)
+    method_keys = _add_method_options(parser, model) if with_methods else []
     rule_keys = _add_rule_options(parser, section) if with_methods else []
     options = vars(parser.parse_args(arguments))
 
@@ -97,14 +98,17 @@ def parse(
             target = target[parent]
         target[last] = value
     rule_overrides = {key: _read_value(key, options[f"rule_{key}"]) for key in rule_keys if options[f"rule_{key}"]}
+    method_overrides = {key: _read_value(key, options[key]) for key in method_keys if options[key]}
     variant = {name: options[name] for name in choices or {}}
     if with_methods:
         variant["method"] = options["method"]
         method = changed[experiment].get("methods", {}).get(options["method"])
-        if rule_overrides and method is None:
-            raise UserError(f"--method {options['method']}: takes no options of a weighting rule")
+        if (rule_overrides or method_overrides) and method is None:
+            raise UserError(f"--method {options['method']}: takes no options of a method or of a weighting rule")
         for spec in _specs(method or {}):
             spec.update(rule_overrides)
+        if method is not None:
+            method.update(method_overrides)
     settings = validate(Settings, changed, "command line")
     if with_methods:
         known = _methods(getattr(settings, experiment))
@@ -120,8 +124,9 @@ def parse(
     if options["threads"] < 1:
         raise UserError(f"--threads {options['threads']}: must be at least 1")
     output = run_folder(settings.scale, experiment, name, seed)
-    if overrides or rule_overrides:
-        digest = hashlib.sha256(json.dumps([overrides, rule_overrides], sort_keys=True).encode()).hexdigest()
+    if overrides or rule_overrides or method_overrides:
+        changes = [overrides, rule_overrides, method_overrides]
+        digest = hashlib.sha256(json.dumps(changes, sort_keys=True).encode()).hexdigest()
         output = Path("results", settings.scale, "trials", experiment, f"{name}-{digest[:8]}", f"seed-{seed}")
     classifier = run_folder(settings.scale, "digit_classifier", "default", settings.digit_classifier.seed)
     return Request(
@@ -151,6 +156,19 @@ def _add_options(group: Any, model: type[BaseModel], section: dict[str, Any], pr
             f"--{key.replace('_', '-')}", dest=key, metavar="VALUE", help=f"{text} (default: {json.dumps(value)})"
         )
         keys.append(key)
+    return keys
+
+
+def _add_method_options(parser: argparse.ArgumentParser, model: type[BaseModel]) -> list[str]:
+    """Add an option per setting of a method besides its weighting rules; return the keys."""
+    group = parser.add_argument_group("settings of the method")
+    fields = get_args(model.model_fields["methods"].annotation)[1].model_fields
+    keys = [key for key, field in fields.items() if get_origin(field.annotation) is not dict]
+    for key in keys:
+        text = (fields[key].description or "").replace("%", "%%")
+        group.add_argument(
+            f"--{key.replace('_', '-')}", dest=key, metavar="VALUE", help=f"{text} (default: the method's)"
+        )
     return keys
 
 

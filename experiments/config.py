@@ -32,7 +32,9 @@ SOURCES = {
         "models/introvae.py",
         "experiments/weightings/*.py",
         "experiments/introvae.py",
+        "experiments/introvae_updates.py",
         "experiments/data/faces.py",
+        "experiments/metrics/niqe.py",
         "experiments/metrics/psnr.py",
         "experiments/metrics/ssim.py",
     ),
@@ -163,8 +165,9 @@ class SparseAutoencoderSettings(Strict):
 
 
 class IntroVAEMethod(Strict):
-    """How the two updates of IntroVAE weigh their components."""
+    """How the two updates of IntroVAE weigh their components: L_E and L_G apart, each by a rule of its own."""
 
+    margin: float = Field(gt=0, description="margin m of the encoder's hinge, nats")
     encoder: WeightingSpec = Field(description="rule for kl_real, margin_fake and reconstruction in L_E")
     generator: WeightingSpec = Field(description="rule for kl_fake and reconstruction in L_G")
 
@@ -174,26 +177,37 @@ class IntroVAESettings(Strict):
 
     seeds: Seeds = Field(description="seeds of initialisation, data order and latent noise, the same for every method")
     dataset: Literal["orl-faces", "celeba"] = Field(description="face images")
+    validation: int = Field(
+        ge=0, description="people to choose settings by (orl-faces), or images where celeba has no partition; may be 0"
+    )
     held_out: int = Field(gt=0, description="people held out (orl-faces), or images where celeba has no partition")
-    evaluated_images: int = Field(gt=0, description="training images, and at most so many held out, that are measured")
+    evaluated_images: int = Field(gt=0, description="images of each set that are measured, at most, and samples drawn")
     flip: bool = Field(description="mirror half of the training images, at random")
+    shift: int = Field(ge=0, description="shift training images at random, by up to so many pixels along each axis")
     image_size: int = Field(ge=8, description="side of the square images in pixels, a power of two")
     channels: list[Annotated[int, Field(gt=0)]] = Field(
         min_length=1, description="feature maps of the encoder after each halving of the resolution"
     )
     latent_size: int = Field(gt=0, description="dimension of the latent code")
     normalization: Literal["batch", "group"] = Field(description="batch normalisation as published, or per image")
+    batch_statistics: Literal["running", "recomputed"] = Field(
+        description="what batch normalisation evaluates with: running averages, or means over the training images"
+    )
     precision: Literal["float32", "bfloat16"] = Field(description="of convolutions, through autocast")
+    compile: bool = Field(description="compile both networks with torch.compile (for a GPU)")
     batch_size: int = Field(gt=1, description="images per step; an incomplete last batch is left out")
     learning_rate: float = Field(gt=0, description="learning rate of Adam, both networks")
     epochs: int = Field(gt=0, description="passes over the training images, warm-up included")
     warmup_epochs: int = Field(ge=0, description="first epochs as a plain VAE, before the adversarial terms come in")
     report_epochs: Epochs = Field(description="epochs of Tables 1 and 2 and Figures 3 and 4")
-    margin: float = Field(gt=0, description="margin m of the encoder's hinge, nats")
+    hinge: Literal["image", "batch"] = Field(description="the margin holds for the KL of every image, or of the mean")
     reconstruction_scale: float = Field(
         gt=0, description="factor on L_AE, so that small images keep the balance of error and KL of large ones"
     )
     warmup_reconstruction_weight: float = Field(gt=0, description="weight of the scaled L_AE beside the KL in warm-up")
+    niqe_block_size: int = Field(
+        ge=16, description="side in pixels of the blocks of NIQE; below 96 its model is fitted to training images"
+    )
     methods: dict[str, IntroVAEMethod] = Field(min_length=1, description="weighting rules to compare")
 
     @model_validator(mode="after")
@@ -203,6 +217,8 @@ class IntroVAESettings(Strict):
             raise ValueError(f"image_size must be a power of two, got {self.image_size}")
         if self.image_size >> len(self.channels) < 2:
             raise ValueError(f"{len(self.channels)} channels halve {self.image_size} px images below 2 px")
+        if self.niqe_block_size > self.image_size or self.niqe_block_size % 2:
+            raise ValueError(f"niqe_block_size {self.niqe_block_size} must be even and fit into {self.image_size} px")
         if self.warmup_epochs > self.epochs:
             raise ValueError(f"warmup_epochs {self.warmup_epochs} exceed epochs {self.epochs}")
         return self

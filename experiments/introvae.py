@@ -1,153 +1,29 @@
-"""IntroVAE on faces with fixed weights or SoftAdapt's (paper section 4.2).
+"""IntroVAE on faces with fixed weights or an adaptive rule's (paper section 4.2).
 
 One process trains one method from one seed. Methods of the same seed start from the same networks and see the images in
-the same order. The updates follow the published code: the encoder sees reconstructions and samples detached, and is
-updated before the generator's KL terms are computed. Each update differentiates only with respect to the parameters it
-changes. Reconstructions are made from the posterior's mean, in evaluation mode.
+the same order. Reconstructions are made from the posterior's mean, in evaluation mode. The updates themselves are in
+`experiments.introvae_updates`.
 """
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from experiments import command_line
-from experiments.errors import run_main
+from experiments.errors import UserError, run_main
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor, nn
 
     from experiments.config import IntroVAESettings
-    from models.introvae import Encoder, Generator
+    from experiments.metrics.niqe import PristineModel
 
 SHOWN_IMAGES = 8
 """Images kept at every report epoch for Figures 3 and 4, evenly spaced over each set."""
 
+PRISTINE_IMAGES = 1000
+"""Training images, at most, to which the pristine model of a small block size is fitted."""
 
-@dataclass
-class Networks:
-    """The two networks and their optimisers."""
-
-    encoder: "Encoder"
-    generator: "Generator"
-    encoder_optimizer: "torch.optim.Optimizer"
-    generator_optimizer: "torch.optim.Optimizer"
-
-    def state(self) -> dict[str, Any]:
-        """State of all four, for a checkpoint."""
-        return {name: part.state_dict() for name, part in vars(self).items()}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Undo `state`."""
-        for name, part in vars(self).items():
-            part.load_state_dict(state[name])
-
-
-def build_networks(settings: "IntroVAESettings", image_channels: int, device: "torch.device") -> Networks:
-    """Networks and Adam optimisers in channels-last layout."""
-    import torch
-
-    from models.introvae import Encoder, Generator
-
-    sizes = (settings.image_size, image_channels, settings.channels, settings.latent_size, settings.normalization)
-    encoder = Encoder(*sizes).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    generator = Generator(*sizes).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizers = [
-        torch.optim.Adam(network.parameters(), settings.learning_rate, fused=True) for network in (encoder, generator)
-    ]
-    return Networks(encoder, generator, *optimizers)
-
-
-def warmup_step(networks: Networks, images: "Tensor", settings: "IntroVAESettings") -> dict[str, "Tensor"]:
-    """One step of both networks as a plain VAE; returns the losses, detached."""
-    import torch
-
-    from models.introvae import kl_divergence, reconstruction_error, sample_posterior
-
-    with _autocast(images, settings):
-        mean, log_variance = networks.encoder(images)
-        reconstructed = networks.generator(sample_posterior(mean, log_variance, torch.randn_like(mean)))
-    kl_real = kl_divergence(mean, log_variance).mean()
-    reconstruction = settings.reconstruction_scale * reconstruction_error(images, reconstructed)
-    networks.encoder_optimizer.zero_grad()
-    networks.generator_optimizer.zero_grad()
-    (kl_real + settings.warmup_reconstruction_weight * reconstruction).backward()
-    networks.encoder_optimizer.step()
-    networks.generator_optimizer.step()
-    return {"kl_real": kl_real.detach(), "reconstruction": reconstruction.detach()}
-
-
-def adversarial_step(
-    networks: Networks,
-    images: "Tensor",
-    balance_encoder: "nn.Module",
-    balance_generator: "nn.Module",
-    settings: "IntroVAESettings",
-) -> dict[str, "Tensor"]:
-    """One update of the encoder, then one of the generator (equations 12 and 13).
-
-    Args:
-        networks: updated in place.
-        images: (N, C, S, S) in [0, 1].
-        balance_encoder: weighs the components of L_E.
-        balance_generator: weighs the components of L_G.
-        settings: margin, precision and scale of the reconstruction.
-
-    Returns:
-        The loss components, detached scalars.
-    """
-    import torch
-
-    from models.introvae import (
-        encoder_loss_components,
-        generator_loss_components,
-        kl_divergence,
-        reconstruction_error,
-        sample_posterior,
-    )
-
-    encoder, generator = networks.encoder, networks.generator
-    with _autocast(images, settings):
-        mean, log_variance = encoder(images)
-        reconstructed = generator(sample_posterior(mean, log_variance, torch.randn_like(mean)))
-        sampled = generator(torch.randn_like(mean))
-        kl_reconstructed = kl_divergence(*encoder(reconstructed.detach()))
-        kl_sampled = kl_divergence(*encoder(sampled.detach()))
-    reconstruction = settings.reconstruction_scale * reconstruction_error(images, reconstructed)
-    kl_real = kl_divergence(mean, log_variance)
-    encoder_losses = encoder_loss_components(kl_real, kl_reconstructed, kl_sampled, reconstruction, settings.margin)
-    networks.encoder_optimizer.zero_grad()
-    balance_encoder(encoder_losses).backward(inputs=list(encoder.parameters()), retain_graph=True)
-    networks.encoder_optimizer.step()
-
-    encoder.requires_grad_(False)  # the generator's update needs gradients through the encoder, not of its weights
-    with _autocast(images, settings):
-        generator_losses = generator_loss_components(
-            kl_divergence(*encoder(reconstructed)), kl_divergence(*encoder(sampled)), reconstruction
-        )
-    networks.generator_optimizer.zero_grad()
-    balance_generator(generator_losses).backward(inputs=list(generator.parameters()))
-    networks.generator_optimizer.step()
-    encoder.requires_grad_(True)
-    observed = {
-        "kl_reconstructed": kl_reconstructed.mean(),
-        "kl_sampled": kl_sampled.mean(),
-        "beyond_margin_share": (torch.cat((kl_reconstructed, kl_sampled)) > settings.margin).float().mean(),
-        "kl_fake": generator_losses["kl_fake"],
-    }
-    return {name: value.detach() for name, value in (encoder_losses | observed).items()}
-
-
-def reconstruct(networks: Networks, images: "Tensor", settings: "IntroVAESettings") -> "Tensor":
-    """Reconstructions (N, C, S, S) from the posterior's mean, networks in evaluation mode."""
-    import torch
-
-    networks.encoder.eval()
-    networks.generator.eval()
-    with torch.no_grad(), _autocast(images, settings):
-        batches = [networks.generator(networks.encoder(batch)[0]) for batch in images.split(settings.batch_size)]
-    networks.encoder.train()
-    networks.generator.train()
-    return torch.cat(batches)
+COLLAPSED_KL = 1.0
+"""Nats: a posterior this close to the prior says nothing of its image."""
 
 
 def run(request: command_line.Request) -> None:
@@ -156,6 +32,15 @@ def run(request: command_line.Request) -> None:
     import torch
 
     from experiments.data.faces import load_faces
+    from experiments.introvae_updates import (
+        adversarial_step,
+        build_networks,
+        decode,
+        recompute_batch_statistics,
+        reconstruct,
+        warmup_step,
+    )
+    from experiments.metrics.niqe import niqe_pooled
     from experiments.progress import progress_bar
     from experiments.runs import Run, random_state, restore_random_state
     from experiments.weightings import build
@@ -175,20 +60,27 @@ def run(request: command_line.Request) -> None:
         print(f"{request.output} is complete")
         return
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    faces = load_faces(settings.dataset, request.settings.data_dir, settings.image_size, settings.held_out)
-    train = torch.from_numpy(np.array(faces.train)).to(device)
-    evaluated = {"train": _spread(faces.train, settings.evaluated_images)}
-    evaluated["held_out"] = _spread(faces.held_out, settings.evaluated_images)
-    sets = {key: torch.from_numpy(array).to(device).float() / 255 for key, array in evaluated.items()}
+    faces = load_faces(
+        settings.dataset, request.settings.data_dir, settings.image_size, settings.validation, settings.held_out
+    )
+    train = torch.from_numpy(np.asarray(faces.train)).to(device)
+    evaluated = {
+        part: torch.from_numpy(_spread(getattr(faces, part), settings.evaluated_images)).to(device).float() / 255
+        for part in ("train", "validation", "held_out")
+        if len(getattr(faces, part))
+    }
+    _check_blocks(evaluated, settings)
+    pristine = _pristine_model(faces.train, settings.niqe_block_size)
+    steps = len(train) // settings.batch_size
 
     torch.manual_seed(request.seed)
     networks = build_networks(settings, train.shape[1], device)
-    balance_encoder = build(method.encoder, COMPONENTS["encoder"], f"introvae.methods.{name}.encoder").to(device)
-    balance_generator = build(method.generator, COMPONENTS["generator"], f"introvae.methods.{name}.generator").to(
-        device
+    balance_encoder, balance_generator = (
+        build(getattr(method, network), names, f"introvae.methods.{name}.{network}", steps).to(device)
+        for network, names in COMPONENTS.items()
     )
-    fixed_codes = torch.randn(2 * SHOWN_IMAGES, settings.latent_size).to(device)
-    samples: dict[str, Any] = {f"{key}_originals": _shown(images).cpu() for key, images in sets.items()}
+    codes = torch.randn(settings.evaluated_images, settings.latent_size).to(device)
+    samples: dict[str, Any] = {f"{part}_originals": _shown(images).cpu() for part, images in evaluated.items()}
     start, train_seconds, diverged = 0, 0.0, False
     state = folder.resume()
     if state is not None:
@@ -197,34 +89,38 @@ def run(request: command_line.Request) -> None:
         balance_encoder.load_state_dict(state["balance_encoder"])
         balance_generator.load_state_dict(state["balance_generator"])
         restore_random_state(state["random"])
-    steps = len(train) // settings.batch_size
     with progress_bar(settings.epochs * steps, f"introvae {name} seed {request.seed}", "step", start * steps) as bar:
         for epoch in range(start + 1, settings.epochs + 1):
             before = folder.seconds
-            sums: dict[str, Tensor] = {}
-            for batch in torch.randperm(len(train)).split(settings.batch_size)[:steps]:
-                images = _augment(train[batch.to(device)], flip=settings.flip)
-                if epoch <= settings.warmup_epochs:
+            warmup = epoch <= settings.warmup_epochs
+            sums = torch.zeros((), device=device)
+            for batch in torch.randperm(len(train), device=device).split(settings.batch_size)[:steps]:
+                images = _augment(train[batch], flip=settings.flip, shift=settings.shift)
+                if warmup:
                     losses = warmup_step(networks, images, settings)
                 else:
-                    losses = adversarial_step(networks, images, balance_encoder, balance_generator, settings)
-                    losses |= _named_weights("encoder", balance_encoder) | _named_weights(
-                        "generator", balance_generator
+                    losses = adversarial_step(
+                        networks, images, balance_encoder, balance_generator, settings, method.margin
                     )
-                sums = {key: sums.get(key, 0.0) + value for key, value in losses.items()}
+                    losses |= _named_weights("encoder", balance_encoder)
+                    losses |= _named_weights("generator", balance_generator)
+                sums = sums + torch.stack(list(losses.values()))
                 bar.update()
+            row: dict[str, Any] = {"epoch": epoch, "phase": "warmup" if warmup else "adversarial"}
+            row |= dict(zip(losses, (sums / steps).tolist(), strict=True))
             train_seconds += folder.seconds - before
-            row: dict[str, Any] = {
-                "epoch": epoch,
-                "phase": "warmup" if epoch <= settings.warmup_epochs else "adversarial",
-            }
-            row |= {key: value.item() / steps for key, value in sums.items()}
             diverged = not all(np.isfinite(value) for value in row.values() if isinstance(value, float))
             if epoch in settings.report_epochs and not diverged:
-                for key, images in sets.items():
+                if settings.batch_statistics == "recomputed":
+                    batches = [_augment(images, flip=False) for images in train.split(settings.batch_size)]
+                    recompute_batch_statistics(networks, batches, settings)
+                for part, images in evaluated.items():
                     reconstructions = reconstruct(networks, images, settings)
-                    row |= _measure(images.cpu(), reconstructions.cpu(), key)
-                    samples[f"{key}_epoch_{epoch}"] = _shown(reconstructions).cpu()
+                    row |= _measure(images, reconstructions, part, pristine)
+                    samples[f"{part}_epoch_{epoch}"] = _shown(reconstructions).cpu()
+                decoded = decode(networks, codes, settings).cpu()
+                row["prior_niqe"] = niqe_pooled(decoded, pristine.block_size, pristine)
+                samples[f"prior_epoch_{epoch}"] = decoded[: 2 * SHOWN_IMAGES]
             folder.history.append(row)
             if diverged:
                 break
@@ -240,17 +136,32 @@ def run(request: command_line.Request) -> None:
                 },
                 now=epoch == settings.epochs,
             )
-    networks.generator.eval()
-    with torch.no_grad(), _autocast(fixed_codes, settings):
-        samples["prior"] = networks.generator(fixed_codes).cpu()
     last = folder.history[-1]
     folder.finish(
         {key: value for key, value in last.items() if isinstance(value, float) and np.isfinite(value)}
-        | {"verdict": "diverged" if diverged else "trained", "epochs": last["epoch"]},
+        | {"verdict": verdict(last), "epochs": last["epoch"]},
         samples={key: np.asarray(value, dtype=np.float32) for key, value in samples.items()},
         data_checksums=faces.checksums,
         times={"train": train_seconds},
     )
+
+
+def verdict(row: dict[str, Any]) -> str:
+    """How a run ended, by the last row of its history: means over an epoch.
+
+    ``diverged``: a loss, weight or gradient is not finite. ``posterior collapsed``: the posteriors of real images are the
+    prior, so that all reconstructions are alike. ``margin passed``: every reconstruction and sample lies beyond the margin,
+    the hinge is zero and nothing pushes them further: an adversarial part without an adversary. Else ``trained``.
+    """
+    import math
+
+    if not all(math.isfinite(value) for value in row.values() if isinstance(value, float)):
+        return "diverged"
+    if row["kl_real"] < COLLAPSED_KL:
+        return "posterior collapsed"
+    if row.get("beyond_margin_share", 0.0) == 1.0:
+        return "margin passed"
+    return "trained"
 
 
 def _named_weights(network: str, balance: "nn.Module") -> dict[str, "Tensor"]:
@@ -261,31 +172,66 @@ def _named_weights(network: str, balance: "nn.Module") -> dict[str, "Tensor"]:
     return {f"{network}_weight_{name}": weight for name, weight in zip(COMPONENTS[network], weights, strict=True)}
 
 
-def _autocast(like: "Tensor", settings: "IntroVAESettings") -> Any:
-    import torch
+def _augment(images: "Tensor", *, flip: bool, shift: int = 0) -> "Tensor":
+    """uint8 (N, C, S, S) -> float32 in [0, 1], channels last; at random half of them mirrored and each shifted.
 
-    return torch.autocast(like.device.type, torch.bfloat16, enabled=settings.precision == "bfloat16")
-
-
-def _augment(images: "Tensor", *, flip: bool) -> "Tensor":
-    """uint8 (N, C, S, S) -> float32 in [0, 1], channels last, half of them mirrored if asked."""
+    A shift is by up to `shift` pixels along each axis, borders replicated.
+    """
     import torch
 
     images = images.to(memory_format=torch.channels_last).float() / 255
-    if not flip:
-        return images
-    mirrored = torch.rand(len(images), 1, 1, 1).to(images.device) < 0.5
-    return torch.where(mirrored, images.flip(-1), images)
+    count, _, _, size = images.shape
+    device = images.device
+    if flip:
+        mirrored = torch.rand(count, 1, 1, 1, device=device) < 0.5
+        images = torch.where(mirrored, images.flip(-1), images)
+    if shift:
+        padded = torch.nn.functional.pad(images, [shift] * 4, mode="replicate")
+        rows, columns = torch.randint(2 * shift + 1, (2, count, 1), device=device) + torch.arange(size, device=device)
+        index = torch.arange(count, device=device)[:, None, None]
+        # Indices around a slice put its axis last: (N, S, S, C), which is channels last already.
+        images = padded[index, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+    return images
 
 
-def _measure(images: "Tensor", reconstructions: "Tensor", name: str) -> dict[str, float]:
-    """PSNR (dB) and SSIM, means over the images of a set."""
+def _pristine_model(images: Any, block_size: int) -> "PristineModel":
+    """LIVE's model for its own block size; for any other, one fitted to these originals, uint8 (N, C, S, S)."""
+    import torch
+
+    from experiments.metrics.niqe import fit_pristine_model, live_model
+
+    live = live_model()
+    if block_size == live.block_size:
+        return live
+    try:
+        return fit_pristine_model(torch.from_numpy(_spread(images, PRISTINE_IMAGES)).float() / 255, block_size)
+    except ValueError as error:
+        raise UserError(f"introvae.niqe_block_size {block_size}: {error}, or choose smaller blocks") from error
+
+
+def _check_blocks(sets: dict[str, "Tensor"], settings: "IntroVAESettings") -> None:
+    """Raise `UserError` for a set too small for the pooled NIQE."""
+    from experiments.metrics.niqe import MINIMUM_BLOCKS
+
+    each = (settings.image_size // settings.niqe_block_size) ** 2
+    for part, images in sets.items():
+        if len(images) * each < MINIMUM_BLOCKS:
+            raise UserError(
+                f"introvae: {len(images)} images of the {part} set hold {len(images) * each} blocks of "
+                f"{settings.niqe_block_size} px, NIQE needs {MINIMUM_BLOCKS}; raise {part}, or evaluated_images"
+            )
+
+
+def _measure(images: "Tensor", reconstructions: "Tensor", part: str, pristine: "PristineModel") -> dict[str, float]:
+    """PSNR (dB) and SSIM, means over the images of a set, and the pooled NIQE of its reconstructions."""
+    from experiments.metrics.niqe import niqe_pooled
     from experiments.metrics.psnr import psnr
     from experiments.metrics.ssim import ssim
 
     return {
-        f"{name}_psnr": psnr(images, reconstructions).mean().item(),
-        f"{name}_ssim": ssim(images, reconstructions).mean().item(),
+        f"{part}_psnr": psnr(images, reconstructions).mean().item(),
+        f"{part}_ssim": ssim(images, reconstructions).mean().item(),
+        f"{part}_niqe": niqe_pooled(reconstructions, pristine.block_size, pristine),
     }
 
 

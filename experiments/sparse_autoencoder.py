@@ -58,7 +58,8 @@ def run(request: command_line.Request) -> None:
 
     torch.manual_seed(request.seed)
     model = SparseAutoencoder(train.shape[1], settings.hidden_units)
-    balance = build(method.weighting, COMPONENTS, f"sparse_autoencoder.methods.{name}.weighting")
+    steps = -(-len(train) // settings.batch_size)
+    balance = build(method.weighting, COMPONENTS, f"sparse_autoencoder.methods.{name}.weighting", steps)
     optimizer = torch.optim.Adam(model.parameters(), settings.learning_rate, fused=True)
     per_pixel = 1 / train.shape[1]
     scale = per_pixel if method.reconstruction == "mean" else 1.0
@@ -71,7 +72,6 @@ def run(request: command_line.Request) -> None:
         balance.load_state_dict(state["balance"])
         optimizer.load_state_dict(state["optimizer"])
         torch.set_rng_state(state["random"])
-    steps = -(-len(train) // settings.batch_size)
     with progress_bar(settings.epochs * steps, f"autoencoder {name} seed {request.seed}", "step", start * steps) as bar:
         for epoch in range(start + 1, settings.epochs + 1):
             before = folder.seconds

@@ -15,6 +15,7 @@ COMPONENTS = {"encoder": ("kl_real", "margin_fake", "reconstruction"), "generato
 """Names of the loss components of L_E and of L_G, in the order of their weights."""
 
 Normalization = Literal["batch", "group"]
+Hinge = Literal["image", "batch"]
 
 
 def _normalization(kind: Normalization, channels: int) -> nn.Module:
@@ -136,9 +137,14 @@ def reconstruction_error(images: Tensor, reconstructions: Tensor) -> Tensor:
 
 
 def encoder_loss_components(
-    kl_real: Tensor, kl_reconstructed: Tensor, kl_sampled: Tensor, reconstruction: Tensor, margin: float
+    kl_real: Tensor,
+    kl_reconstructed: Tensor,
+    kl_sampled: Tensor,
+    reconstruction: Tensor,
+    margin: float,
+    hinge: Hinge = "image",
 ) -> dict[str, Tensor]:
-    """Components of L_E, unweighted scalars.
+    """Components of L_E, unweighted scalars (equation 12).
 
     Args:
         kl_real: KL of the posteriors of real images (N,).
@@ -146,9 +152,13 @@ def encoder_loss_components(
         kl_sampled: the same of images decoded from the prior (N,), computed from detached images.
         reconstruction: L_AE ().
         margin: m, nats.
+        hinge: ``"image"`` takes [m - KL]^+ of every image, as the equation reads; ``"batch"`` of the batch's mean KL,
+            as the code of IntroVAE's authors does. They differ while some images lie beyond the margin.
     """
-    hinge = (margin - kl_reconstructed).relu().mean() + (margin - kl_sampled).relu().mean()
-    return {"kl_real": kl_real.mean(), "margin_fake": hinge, "reconstruction": reconstruction}
+    if hinge == "batch":
+        kl_reconstructed, kl_sampled = kl_reconstructed.mean(), kl_sampled.mean()
+    margin_fake = (margin - kl_reconstructed).relu().mean() + (margin - kl_sampled).relu().mean()
+    return {"kl_real": kl_real.mean(), "margin_fake": margin_fake, "reconstruction": reconstruction}
 
 
 def generator_loss_components(

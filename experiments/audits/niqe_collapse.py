@@ -103,7 +103,7 @@ def _faces(data_dir: str, settings: "NiqeCollapseSettings") -> "Tensor":
 
     from experiments.data.faces import load_faces
 
-    faces = load_faces("orl-faces", data_dir, settings.image_size, 1).train
+    faces = load_faces("orl-faces", data_dir, settings.image_size, 0, 1).train
     step = max(1, len(faces) // settings.images)
     return torch.from_numpy(faces[::step][: settings.images].copy()).double() / 255
 

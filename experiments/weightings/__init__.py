@@ -1,7 +1,7 @@
 """Weighting rules on one footing: modules whose ``forward(losses)`` takes named losses and returns the total.
 
 A rule is one file here. It defines ``Settings``, a pydantic model with a field ``rule`` equal to the file's name, and
-``Settings.build(names)``, which returns the module for the loss components of these names.
+``Settings.build(names, source, steps_per_epoch)``, which returns the module for the loss components of these names.
 """
 
 from collections.abc import Sequence
@@ -14,14 +14,20 @@ from experiments.config import Settings, WeightingSpec, validate
 from models import introvae, sparse_autoencoder
 
 
-def build(spec: WeightingSpec, names: Sequence[str], source: str = "weighting") -> nn.Module:
-    """Build the rule that `spec` describes for loss components called `names`.
+def build(spec: WeightingSpec, names: Sequence[str], source: str = "weighting", steps_per_epoch: int = 1) -> nn.Module:
+    """Build the rule that `spec` describes.
+
+    Args:
+        spec: the rule and its options.
+        names: of the loss components.
+        source: where `spec` was written, for messages.
+        steps_per_epoch: for rules that change their weights once an epoch.
 
     Raises:
-        UserError: for options that the rule does not know or refuses; `source` says where they were written.
+        UserError: for options that the rule does not know or refuses.
     """
     settings: Any = validate(import_module(f"{__name__}.{spec['rule']}").Settings, spec, source)
-    return settings.build(names, source)
+    return settings.build(names, source, steps_per_epoch)
 
 
 def check(settings: Settings, source: str) -> None:

@@ -36,7 +36,7 @@ class Settings(Strict):
     rule: Literal["fixed"]
     weights: dict[str, Annotated[float, Field(ge=0)]]
 
-    def build(self, names: Sequence[str], source: str) -> FixedWeights:
+    def build(self, names: Sequence[str], source: str, steps_per_epoch: int) -> FixedWeights:  # noqa: ARG002
         """Return the module for exactly these component names."""
         if set(self.weights) != set(names):
             raise UserError(f"{source}: weights must name {', '.join(names)}, got {', '.join(self.weights)}")

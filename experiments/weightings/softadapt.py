@@ -17,15 +17,16 @@ class Settings(Strict):
     normalize: bool = False
     history: int = 2
     order: int | None = None
-    update_every: int = 1
+    update_every: int | Literal["epoch"] = 1
     prior: list[float] | None = None
     total: float | Literal["num_losses"] = 1.0
     method: Literal["finite_difference", "least_squares"] = "finite_difference"
     mean_over_history: bool = False
 
-    def build(self, names: Sequence[str], source: str) -> SoftAdapt:
+    def build(self, names: Sequence[str], source: str, steps_per_epoch: int) -> SoftAdapt:
         """Return the module for these component names."""
         options = self.model_dump(exclude={"rule"})
+        options["update_every"] = steps_per_epoch if self.update_every == "epoch" else self.update_every
         options["total"] = float(len(names)) if self.total == "num_losses" else self.total
         try:
             return SoftAdapt(len(names), **options)

@@ -61,11 +61,13 @@ def change(path, value):
         (["introvae", "epochs"], None, "introvae.epochs: key is missing"),
         (["introvae", "report_epochs"], [1, 2, 3, 9], "introvae: report_epochs [1, 2, 3, 9] must increase and end by"),
         (["introvae", "image_size"], 24, "introvae: image_size must be a power of two, got 24"),
+        (["introvae", "niqe_block_size"], 32, "introvae: niqe_block_size 32 must be even and fit into 16 px"),
+        (["introvae", "methods", "fixed", "margin"], None, "introvae.methods.fixed.margin: key is missing"),
         (["introvae", "dataset"], "lena", "introvae.dataset: Input should be 'orl-faces' or 'celeba', got 'lena'"),
         (
             ["introvae", "methods", "fixed", "encoder"],
             {"rule": "magic"},
-            "rule must be one of fixed, softadapt, got 'magic'",
+            "rule must be one of fixed, softadapt, softadapt_swapped, got 'magic'",
         ),
         (
             ["sparse_autoencoder", "train_images"],

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from experiments import digit_classifier, introvae, runs, sparse_autoencoder
+from experiments import digit_classifier, introvae, introvae_updates, runs, sparse_autoencoder
 from experiments.config import load
 from experiments.errors import UserError
 from experiments.runs import Run
@@ -124,13 +124,17 @@ def test_introvae_history_and_samples(start):
         "kl_sampled",
         "beyond_margin_share",
         "kl_fake",
+        "gradient_norm_encoder",
+        "gradient_norm_generator",
     ]
     assert history[names].notna().all(axis=None)
     encoder = [f"encoder_weight_{name}" for name in ("kl_real", "margin_fake", "reconstruction")]
     np.testing.assert_allclose(history[encoder].sum(axis=1), 1, rtol=1e-5)
     samples = np.load(folder / "samples.npz")
     assert samples["train_originals"].shape == samples["held_out_epoch_4"].shape == (8, 1, 16, 16)
-    assert samples["prior"].shape == (16, 1, 16, 16)
+    assert samples["prior_epoch_4"].shape == (8, 1, 16, 16)  # as many as are evaluated, here
+    quality = [f"{part}_{m}" for part in ("train", "validation", "held_out") for m in ("psnr", "ssim", "niqe")]
+    assert history[[*quality, "prior_niqe"]].notna().all(axis=None)
     assert json.loads((folder / "metrics.json").read_text())["verdict"] == "trained"
 
 
@@ -157,7 +161,7 @@ def test_adversarial_step_is_the_equations_written_out(tiny_config):
     """Gradients of both updates, in float64, against autograd on a literal transcription; and who may change."""
     settings = load(tiny_config).introvae
     torch.manual_seed(0)
-    networks = introvae.build_networks(settings, 1, torch.device("cpu"))
+    networks = introvae_updates.build_networks(settings, 1, torch.device("cpu"))
     encoder, generator = networks.encoder.double(), networks.generator.double()
     images = torch.rand(6, 1, 16, 16, dtype=torch.float64)
     method = settings.methods["fixed"]
@@ -173,7 +177,7 @@ def test_adversarial_step_is_the_equations_written_out(tiny_config):
     networks.encoder_optimizer.step = lambda: record("encoder", encoder, generator)
     networks.generator_optimizer.step = lambda: record("generator", generator, encoder)
     torch.manual_seed(1)
-    introvae.adversarial_step(networks, images, balance_encoder, balance_generator, settings)
+    introvae_updates.adversarial_step(networks, images, balance_encoder, balance_generator, settings, method.margin)
 
     def kl(pair):
         mu, logvar = pair
@@ -184,7 +188,7 @@ def test_adversarial_step_is_the_equations_written_out(tiny_config):
     x_r = generator(mean + (log_variance / 2).exp() * torch.randn_like(mean))
     x_p = generator(torch.randn_like(mean))
     error = settings.reconstruction_scale * 0.5 * ((x_r - images) ** 2).sum((1, 2, 3)).mean()
-    hinge = sum((settings.margin - kl(encoder(x.detach()))).clamp(min=0).mean() for x in (x_r, x_p))
+    hinge = sum((method.margin - kl(encoder(x.detach()))).clamp(min=0).mean() for x in (x_r, x_p))
     loss_encoder = kl((mean, log_variance)).mean() + 0.25 * hinge + 4.0 * error
     expected = torch.autograd.grad(loss_encoder, list(encoder.parameters()), retain_graph=True)
     torch.testing.assert_close(gradients["encoder"], list(expected))
@@ -204,10 +208,26 @@ def test_celeba_runs_one_epoch_at_the_papers_settings_made_small(tmp_path, tiny_
     folder = tmp_path / "data" / "celeba" / "img_align_celeba"
     folder.mkdir(parents=True)
     random = np.random.default_rng(0)
-    for index in range(10):
+    for index in range(24):
         pixels = random.integers(0, 256, (218, 178, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(folder / f"{index:06d}.jpg")
-    options = ["--dataset", "celeba", "--held-out", "2", "--batch-size", "4", "--normalization", "batch"]
+    options = [
+        "--dataset",
+        "celeba",
+        "--held-out",
+        "2",
+        "--validation",
+        "2",
+        "--batch-size",
+        "4",
+        "--normalization",
+        "batch",
+    ]
     options += ["--image-size", "32", "--channels", "[4, 8, 8]", "--precision", "bfloat16"]
     introvae.main(["--config", str(tiny_config), "--output", str(tmp_path / "run"), *options])
     assert np.load(tmp_path / "run" / "samples.npz")["held_out_originals"].shape == (8, 3, 32, 32)
+
+
+def test_a_set_too_small_for_niqe_is_one_line(start):
+    with pytest.raises(UserError, match=r"10 sharp blocks of 16 px cannot fit 36 .* or choose smaller blocks"):
+        start("introvae", "run", "--validation", "30", "--held-out", "9", "--niqe-block-size", "16")

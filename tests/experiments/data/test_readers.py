@@ -100,12 +100,15 @@ def test_damaged_faces_are_found_at_load(made_faces):
 
 
 def test_whole_people_are_held_out(made_faces):
-    faces = load_faces("orl-faces", made_faces, 16, 3)
-    assert faces.train.shape == (370, 1, 16, 16)
-    assert faces.held_out.shape == (30, 1, 16, 16)
+    faces = load_faces("orl-faces", made_faces, 16, 2, 3)
+    every = load_faces("orl-faces", made_faces, 16, 0, 1)
+    assert faces.train.shape == (350, 1, 16, 16)
     assert faces.train.dtype == np.uint8
-    with pytest.raises(UserError, match="held_out: 40 people"):
-        load_faces("orl-faces", made_faces, 16, 40)
+    np.testing.assert_array_equal(faces.train, every.train[:350])
+    np.testing.assert_array_equal(faces.validation, every.train[350:370])
+    np.testing.assert_array_equal(faces.held_out, np.concatenate((every.train[370:], every.held_out)))
+    with pytest.raises(UserError, match="36 and 4 people leave none of 40 to train on"):
+        load_faces("orl-faces", made_faces, 16, 4, 36)
 
 
 @pytest.fixture
@@ -123,27 +126,29 @@ def made_celeba(tmp_path):
 
 
 def test_celeba_follows_the_official_partition(made_celeba):
-    faces = load_faces("celeba", made_celeba, 16, 5)
+    faces = load_faces("celeba", made_celeba, 16, 1, 5)
     assert faces.train.shape == (8, 3, 16, 16)
-    assert faces.held_out.shape == (2, 3, 16, 16)
-    assert abs(int(faces.train[3, 0].mean()) - 60) <= 4
-    again = load_faces("celeba", made_celeba, 16, 5)
+    assert faces.validation.shape == faces.held_out.shape == (2, 3, 16, 16)
+    for part, first in ((faces.train, 0), (faces.validation, 8), (faces.held_out, 10)):
+        assert abs(int(part[0, 0].mean()) - 20 * first) <= 4
+    again = load_faces("celeba", made_celeba, 16, 1, 5)
     assert again.checksums == faces.checksums
 
 
 def test_celeba_without_a_partition_holds_out_the_last_images(made_celeba):
     (made_celeba / "celeba" / "list_eval_partition.txt").unlink()
-    faces = load_faces("celeba", made_celeba, 16, 5)
-    assert (len(faces.train), len(faces.held_out)) == (7, 5)
-    with pytest.raises(UserError, match="nothing to train on"):
-        load_faces("celeba", made_celeba, 16, 12)
+    faces = load_faces("celeba", made_celeba, 16, 3, 5)
+    assert (len(faces.train), len(faces.validation), len(faces.held_out)) == (4, 3, 5)
+    assert abs(int(faces.held_out[0, 0].mean()) - 20 * 7) <= 4
+    with pytest.raises(UserError, match="of 12 images 0 remain to train on and 11 are held out"):
+        load_faces("celeba", made_celeba, 16, 2, 11)
 
 
 def test_a_damaged_celeba_cache_is_made_anew(made_celeba):
-    before = load_faces("celeba", made_celeba, 16, 5)
+    before = load_faces("celeba", made_celeba, 16, 1, 5)
     cache = made_celeba / "celeba" / "images-16.npy"
     cache.write_bytes(cache.read_bytes()[:-7])
-    assert load_faces("celeba", made_celeba, 16, 5).checksums == before.checksums
+    assert load_faces("celeba", made_celeba, 16, 1, 5).checksums == before.checksums
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,207 @@
+"""The updates of IntroVAE: a step of each network, and reconstructions (Huang et al. 2018; SoftAdapt paper, eqs. 12, 13).
+
+The order is that of the published code: the encoder sees reconstructions and samples detached, and is updated before the
+generator's KL terms are computed. Each update differentiates only with respect to the parameters it changes: the
+encoder's leaves the generator's weights out, the generator's goes through the encoder but not to its weights. Encoder
+passes are not merged, since batch normalisation would then mix real, reconstructed and sampled images.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from experiments.config import IntroVAESettings
+from models.introvae import (
+    Encoder,
+    Generator,
+    encoder_loss_components,
+    generator_loss_components,
+    kl_divergence,
+    reconstruction_error,
+    sample_posterior,
+)
+
+
+@dataclass
+class Networks:
+    """The two networks and their optimisers."""
+
+    encoder: Encoder
+    generator: Generator
+    encoder_optimizer: torch.optim.Optimizer
+    generator_optimizer: torch.optim.Optimizer
+
+    def state(self) -> dict[str, Any]:
+        """State of all four, for a checkpoint."""
+        return {name: part.state_dict() for name, part in vars(self).items()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Undo `state`."""
+        for name, part in vars(self).items():
+            part.load_state_dict(state[name])
+
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Both networks in evaluation mode and without gradients, then back in training mode."""
+        self.encoder.eval()
+        self.generator.eval()
+        try:
+            with torch.no_grad():
+                yield
+        finally:
+            self.encoder.train()
+            self.generator.train()
+
+
+def build_networks(settings: IntroVAESettings, image_channels: int, device: torch.device) -> Networks:
+    """Networks and fused Adam optimisers in channels-last layout, compiled if the settings say so."""
+    sizes = (settings.image_size, image_channels, settings.channels, settings.latent_size, settings.normalization)
+    encoder = Encoder(*sizes).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    generator = Generator(*sizes).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if settings.compile:
+        encoder.compile()
+        generator.compile()
+    optimizers = [
+        torch.optim.Adam(network.parameters(), settings.learning_rate, fused=True) for network in (encoder, generator)
+    ]
+    return Networks(encoder, generator, *optimizers)
+
+
+def autocast(like: Tensor, settings: IntroVAESettings) -> torch.autocast:
+    """Mixed precision on the device of `like`, if the settings ask for bfloat16."""
+    return torch.autocast(like.device.type, torch.bfloat16, enabled=settings.precision == "bfloat16")
+
+
+def warmup_step(networks: Networks, images: Tensor, settings: IntroVAESettings) -> dict[str, Tensor]:
+    """One step of both networks as a plain VAE; returns the losses and gradient norms, detached scalars."""
+    with autocast(images, settings):
+        mean, log_variance = networks.encoder(images)
+        reconstructed = networks.generator(sample_posterior(mean, log_variance, torch.randn_like(mean)))
+    kl_real = kl_divergence(mean, log_variance).mean()
+    reconstruction = settings.reconstruction_scale * reconstruction_error(images, reconstructed)
+    networks.encoder_optimizer.zero_grad()
+    networks.generator_optimizer.zero_grad()
+    (kl_real + settings.warmup_reconstruction_weight * reconstruction).backward()
+    networks.encoder_optimizer.step()
+    networks.generator_optimizer.step()
+    losses = {"kl_real": kl_real.detach(), "reconstruction": reconstruction.detach()}
+    return losses | {f"gradient_norm_{name}": _gradient_norm(getattr(networks, name)) for name in _NETWORKS}
+
+
+def adversarial_step(
+    networks: Networks,
+    images: Tensor,
+    balance_encoder: nn.Module,
+    balance_generator: nn.Module,
+    settings: IntroVAESettings,
+    margin: float,
+) -> dict[str, Tensor]:
+    """One update of the encoder, then one of the generator (equations 12 and 13).
+
+    Args:
+        networks: updated in place.
+        images: (N, C, S, S) in [0, 1].
+        balance_encoder: weighs the components of L_E.
+        balance_generator: weighs the components of L_G.
+        settings: precision, scale of the reconstruction, reading of the hinge.
+        margin: m of the hinge, nats.
+
+    Returns:
+        The loss components, KL terms, share beyond the margin and gradient norms, detached scalars.
+    """
+    encoder, generator = networks.encoder, networks.generator
+    with autocast(images, settings):
+        mean, log_variance = encoder(images)
+        reconstructed = generator(sample_posterior(mean, log_variance, torch.randn_like(mean)))
+        sampled = generator(torch.randn_like(mean))
+        kl_reconstructed = kl_divergence(*encoder(reconstructed.detach()))
+        kl_sampled = kl_divergence(*encoder(sampled.detach()))
+    reconstruction = settings.reconstruction_scale * reconstruction_error(images, reconstructed)
+    kl_real = kl_divergence(mean, log_variance)
+    encoder_losses = encoder_loss_components(
+        kl_real, kl_reconstructed, kl_sampled, reconstruction, margin, settings.hinge
+    )
+    networks.encoder_optimizer.zero_grad()
+    balance_encoder(encoder_losses).backward(inputs=list(encoder.parameters()), retain_graph=True)
+    networks.encoder_optimizer.step()
+
+    encoder.requires_grad_(False)  # the generator's update needs gradients through the encoder, not of its weights
+    with autocast(images, settings):
+        generator_losses = generator_loss_components(
+            kl_divergence(*encoder(reconstructed)), kl_divergence(*encoder(sampled)), reconstruction
+        )
+    networks.generator_optimizer.zero_grad()
+    balance_generator(generator_losses).backward(inputs=list(generator.parameters()))
+    networks.generator_optimizer.step()
+    encoder.requires_grad_(True)
+    observed = {
+        "kl_reconstructed": kl_reconstructed.mean(),
+        "kl_sampled": kl_sampled.mean(),
+        "beyond_margin_share": (torch.cat((kl_reconstructed, kl_sampled)) > margin).float().mean(),
+        "kl_fake": generator_losses["kl_fake"],
+    }
+    observed |= {f"gradient_norm_{name}": _gradient_norm(getattr(networks, name)) for name in _NETWORKS}
+    return {name: value.detach() for name, value in (encoder_losses | observed).items()}
+
+
+_NETWORKS = ("encoder", "generator")
+
+
+def _gradient_norm(network: nn.Module) -> Tensor:
+    """L2 norm () of the gradients of all parameters."""
+    return nn.utils.get_total_norm([p.grad for p in network.parameters() if p.grad is not None])
+
+
+def recompute_batch_statistics(networks: Networks, images: Sequence[Tensor], settings: IntroVAESettings) -> None:
+    """Set the statistics of batch normalisation to their means over real images and their reconstructions.
+
+    While training, the encoder meets real, reconstructed and sampled images in turn and its running averages mix them, so
+    that in evaluation mode no kind of image has the statistics it was trained with. The averages are replaced, the
+    encoder's first, then the generator's for the codes of the encoder as it will be used. (Precise batch normalisation,
+    Wu and Johnson 2021.) Training itself does not read them. Without batch normalisation nothing happens.
+
+    Args:
+        networks: in training mode; updated in place.
+        images: batches (N, C, S, S) in [0, 1].
+        settings: precision.
+    """
+    with torch.no_grad():
+        with _cumulative_averages(networks.encoder), autocast(images[0], settings):
+            for batch in images:
+                networks.encoder(batch)
+        networks.encoder.eval()
+        with _cumulative_averages(networks.generator), autocast(images[0], settings):
+            codes = [networks.encoder(batch)[0] for batch in images]
+            for batch in codes:
+                networks.generator(batch)
+        networks.encoder.train()
+
+
+@contextmanager
+def _cumulative_averages(network: nn.Module) -> Iterator[None]:
+    """Start the running averages of batch normalisation anew, every batch counting alike."""
+    layers = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    momenta = [layer.momentum for layer in layers]
+    for layer in layers:
+        layer.reset_running_stats()
+        layer.momentum = None
+    yield
+    for layer, momentum in zip(layers, momenta, strict=True):
+        layer.momentum = momentum
+
+
+def reconstruct(networks: Networks, images: Tensor, settings: IntroVAESettings) -> Tensor:
+    """Reconstructions (N, C, S, S) in [0, 1] from the posterior's mean, networks in evaluation mode."""
+    with networks.evaluating(), autocast(images, settings):
+        batches = [networks.generator(networks.encoder(batch)[0]) for batch in images.split(settings.batch_size)]
+    return torch.cat(batches)
+
+
+def decode(networks: Networks, codes: Tensor, settings: IntroVAESettings) -> Tensor:
+    """Images (N, C, S, S) in [0, 1] from latent codes (N, latent_size), generator in evaluation mode."""
+    with networks.evaluating(), autocast(codes, settings):
+        return torch.cat([networks.generator(batch) for batch in codes.split(settings.batch_size)])
