@@ -21,55 +21,65 @@ def introvae(settings: Settings) -> None:
 
 
 def _faces(settings: Settings, part: str) -> plt.Figure:
-    """The same faces, original and by method and epoch, from the first seed."""
+    """The same faces, original and by epoch, a block per method, from the first seed."""
     seed, epochs = settings.introvae.seeds[0], settings.introvae.report_epochs
-    runs = {m: reading.FinishedRun(settings, "introvae", m, seed).samples for m in settings.introvae.methods}
-    rows = [("original", next(iter(runs.values()))[f"{part}_originals"])]
-    for method, samples in runs.items():
-        rows += [
-            (f"{method}, epoch {e}", samples[f"{part}_epoch_{e}"]) for e in epochs if f"{part}_epoch_{e}" in samples
-        ]
-    figure, panels = plt.subplots(len(rows), 1, figsize=(WIDTH, 0.78 * len(rows)))
-    for axes, (label, images) in zip(panels, rows, strict=True):
-        show_images(axes, images, label)
+    methods = list(settings.introvae.methods)
+    columns = min(2, len(methods))
+    blocks = -(-len(methods) // columns)
+    figure = plt.figure(figsize=(WIDTH, blocks * (0.3 + 0.36 * (1 + len(epochs)))))
+    for block, method in zip(figure.subfigures(blocks, columns, squeeze=False).flat, methods, strict=False):
+        samples = reading.FinishedRun(settings, "introvae", method, seed).samples
+        rows = [("original", samples[f"{part}_originals"])]
+        rows += [(f"epoch {e}", samples[f"{part}_epoch_{e}"]) for e in epochs if f"{part}_epoch_{e}" in samples]
+        block.suptitle(method, fontsize=8)
+        for axes, (label, images) in zip(block.subplots(len(rows), 1, squeeze=False).flat, rows, strict=True):
+            show_images(axes, images, label)
     return figure
 
 
 def _quality(settings: Settings, history: pd.DataFrame) -> plt.Figure:
-    """PSNR and SSIM at the report epochs, training and held-out images."""
-    figure, panels = plt.subplots(1, 2, figsize=(WIDTH, 2.6))
-    for axes, (measure, label) in zip(panels, [("psnr", "PSNR, dB"), ("ssim", "SSIM")], strict=True):
+    """PSNR, SSIM and pooled NIQE at the report epochs, training and held-out images."""
+    measures = [("psnr", "PSNR, dB"), ("ssim", "SSIM"), ("niqe", "pooled NIQE (lower is better)")]
+    figure, panels = plt.subplots(1, 3, figsize=(WIDTH, 2.6))
+    for axes, (measure, label) in zip(panels, measures, strict=True):
         for color, method in zip(COLORS, settings.introvae.methods, strict=False):
             for part, linestyle in (("train", "-"), ("held_out", "--")):
-                rows = history[history["method"] == method].dropna(subset=f"{part}_{measure}")
-                table = rows.pivot_table(index="seed", columns="epoch", values=f"{part}_{measure}")
+                table = _by_seed(history, method, f"{part}_{measure}")
                 name = method if part == "train" else ""
                 band(axes, table.columns.to_numpy(), table.to_numpy(), color, name, linestyle)
         axes.set(xlabel="epoch", ylabel=label)
-    panels[0].legend(title="solid: training, dashed: held-out people", title_fontsize=7)
+    panels[0].legend(title="solid: training, dashed: held out", title_fontsize=7)
     return figure
+
+
+def _by_seed(history: pd.DataFrame, method: str, column: str) -> pd.DataFrame:
+    """Values by seed (rows) and epoch (columns), epochs that every seed of the method has."""
+    rows = history[history["method"] == method].dropna(subset=column)
+    return rows.pivot_table(index="seed", columns="epoch", values=column).dropna(axis=1)
 
 
 def _course(settings: Settings, history: pd.DataFrame) -> plt.Figure:
     """What the paper does not show: the weights and the KL terms by epoch."""
     panels = [
         ("kl_real", "KL of real images, nats"),
-        ("kl_sampled", "KL of sampled images, nats"),
+        ("kl_reconstructed", "KL of reconstructions, nats"),
+        ("kl_sampled", "KL of samples, nats"),
         ("reconstruction", "scaled $L_{AE}$"),
-        ("encoder_weight_kl_real", "weight of KL in $L_E$, share"),
-        ("encoder_weight_margin_fake", "weight of margin in $L_E$, share"),
-        ("encoder_weight_reconstruction", "weight of $L_{AE}$ in $L_E$, share"),
+        ("beyond_margin_share", "share beyond the margin"),
+        ("gradient_norm_encoder", "gradient norm, encoder"),
+        ("encoder_weight_kl_real", "share of KL in $L_E$'s weights"),
+        ("encoder_weight_margin_fake", "share of the margin term"),
+        ("encoder_weight_reconstruction", "share of $L_{AE}$"),
     ]
     weights = [name for name, _ in panels if name.startswith("encoder_weight")]
     shares = history.assign(**{name: history[name] / history[weights].sum(axis=1) for name in weights})
-    figure, grid = plt.subplots(2, 3, figsize=(WIDTH, 4.2), sharex=True)
+    figure, grid = plt.subplots(3, 3, figsize=(WIDTH, 5.8), sharex=True)
     for axes, (column, label) in zip(grid.flat, panels, strict=True):
         for color, method in zip(COLORS, settings.introvae.methods, strict=False):
-            rows = shares[shares["method"] == method].dropna(subset=column)
-            table = rows.pivot_table(index="seed", columns="epoch", values=column).dropna(axis=1)
+            table = _by_seed(shares, method, column)
             band(axes, table.columns.to_numpy(), table.to_numpy(), color, method)
         axes.set_ylabel(label)
-        axes.set_yscale("log" if column == "reconstruction" else "linear")
+        axes.set_yscale("log" if column in ("reconstruction", "gradient_norm_encoder") else "linear")
     for axes in grid[-1]:
         axes.set_xlabel("epoch")
     grid[0, 0].legend()
@@ -82,5 +92,12 @@ def _prior(settings: Settings) -> plt.Figure:
     figure, panels = plt.subplots(len(methods), 1, figsize=(WIDTH, 0.55 * len(methods)), squeeze=False)
     for axes, method in zip(panels.flat, methods, strict=True):
         run = reading.FinishedRun(settings, "introvae", method, settings.introvae.seeds[0])
-        show_images(axes, run.samples["prior"], method)
+        last = max((name for name in run.samples if name.startswith("prior_epoch_")), key=_epoch, default=None)
+        if last is not None:
+            show_images(axes, run.samples[last], method)
     return figure
+
+
+def _epoch(name: str) -> int:
+    """The epoch in the name of a sample."""
+    return int(name.rsplit("_", 1)[1])

@@ -113,7 +113,7 @@ def introvae_difference(evidence: Evidence, *, part: str, measure: str, report: 
     epoch = evidence.settings.introvae.report_epochs[report]
     rows = evidence.introvae[evidence.introvae["epoch"] == epoch]
     values = rows.pivot_table(index="seed", columns="method", values=f"{part}_{measure}")
-    return mean_over_seeds((values["softadapt"] - values["fixed"]).to_numpy())
+    return mean_over_seeds((values["softadapt"] - values["fixed"]).dropna().to_numpy())
 
 
 def introvae_without_warmup(evidence: Evidence) -> Estimate:

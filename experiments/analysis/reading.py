@@ -80,7 +80,7 @@ def descent_run(settings: Settings, function: str, step_rule: str) -> FinishedRu
 def histories(settings: Settings, experiment: str) -> pd.DataFrame:
     """Histories of all methods and seeds of ``sparse_autoencoder`` or ``introvae``, with columns method and seed.
 
-    The column ``train_seconds`` holds the wall time of each run's training.
+    The column ``train_seconds`` holds the wall time of each run's training, ``verdict`` how it ended, if it says so.
     """
     section = getattr(settings, experiment)
     methods = section.all_methods() if experiment == "sparse_autoencoder" else section.methods
@@ -89,5 +89,6 @@ def histories(settings: Settings, experiment: str) -> pd.DataFrame:
         for seed in section.seeds:
             finished = FinishedRun(settings, experiment, method, seed)
             seconds = finished.provenance["times"]["train"]
-            parts.append(finished.history.assign(method=method, seed=seed, train_seconds=seconds))
+            ending = {"method": method, "seed": seed, "train_seconds": seconds}
+            parts.append(finished.history.assign(**ending, verdict=finished.metrics.get("verdict", "")))
     return pd.concat(parts, ignore_index=True)

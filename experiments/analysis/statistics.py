@@ -12,7 +12,7 @@ CONFIDENCE = 0.95
 class Estimate:
     """A value, its 95 % interval and the number of independent observations behind it.
 
-    With one observation there is no interval: `low` and `high` are NaN.
+    With one observation there is no interval: `low` and `high` are NaN; with none there is no value either.
     """
 
     value: float
@@ -28,6 +28,8 @@ def mean_over_seeds(values: np.ndarray) -> Estimate:
     promises, so the t interval is used, which assumes that seeds scatter normally.
     """
     values = np.asarray(values, dtype=float)
+    if len(values) == 0:
+        return Estimate(float("nan"), float("nan"), float("nan"), 0)
     mean = float(values.mean())
     if len(values) < 2:
         return Estimate(mean, float("nan"), float("nan"), len(values))

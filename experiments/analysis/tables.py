@@ -46,14 +46,24 @@ def sparse_autoencoder(settings: Settings) -> dict[str, pd.DataFrame]:
 
 
 def introvae(settings: Settings) -> dict[str, pd.DataFrame]:
-    """Tables 1 and 2: reconstructions of training images and of held-out people."""
+    """Tables 1 and 2, reconstructions of training and of held-out images, and how the methods' runs ended."""
     history = reading.histories(settings, "introvae")
     reported = history[history["epoch"].isin(settings.introvae.report_epochs)]
-    tables = {}
-    for part in ("train", "held_out"):
-        part_rows = reported.rename(columns={f"{part}_psnr": "psnr", f"{part}_ssim": "ssim"})
-        tables[f"introvae_{part}"] = _by_method_and_epoch(part_rows, ["psnr", "ssim", "kl_real", "train_seconds"])
-    return tables
+    tables = {
+        f"introvae_{part}": _by_method_and_epoch(
+            reported.rename(columns={f"{part}_{measure}": measure for measure in ("psnr", "ssim", "niqe")}),
+            ["psnr", "ssim", "niqe"],
+        )
+        for part in ("train", "held_out")
+    }
+    last = history.groupby(["method", "seed"], sort=False).tail(1)
+    measures = ["validation_psnr", "validation_ssim", "prior_niqe", "kl_real", "kl_sampled", "beyond_margin_share"]
+    measures = [measure for measure in measures if measure in history]
+    ends = _by_method_and_epoch(last.assign(epoch=settings.introvae.epochs), [*measures, "train_seconds"])
+    ends.insert(2, "margin", [settings.introvae.methods[method].margin for method in ends["method"]])
+    verdicts = last.groupby("method", sort=False)["verdict"].agg(lambda column: ", ".join(sorted(set(column))))
+    ends["verdict"] = ends["method"].map(verdicts)
+    return tables | {"introvae_methods": ends}
 
 
 def niqe_collapse(settings: Settings) -> dict[str, pd.DataFrame]:
@@ -64,9 +74,9 @@ def niqe_collapse(settings: Settings) -> dict[str, pd.DataFrame]:
 def _by_method_and_epoch(rows: pd.DataFrame, measures: list[str]) -> pd.DataFrame:
     table = []
     for (method, epoch), group in rows.groupby(["method", "epoch"], sort=False):
-        row: dict[str, object] = {"method": method, "epoch": epoch, "seeds": len(group)}
+        row: dict[str, object] = {"method": method, "epoch": epoch, "seeds": group[measures[0]].count()}
         for measure in measures:
-            row |= columns_of(measure, mean_over_seeds(group[measure].to_numpy()))
+            row |= columns_of(measure, mean_over_seeds(group[measure].dropna().to_numpy()))
         table.append(row)
     return pd.DataFrame(table)
 

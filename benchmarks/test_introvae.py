@@ -1,0 +1,148 @@
+"""The training step of IntroVAE against a plain one, SoftAdapt's share of it, and the time of evaluation.
+
+make bench
+
+All ratios come from alternating steps in one process, so that both sides meet the same machine. How much bfloat16 gives
+depends on the processor: matrix instructions (AMX) multiply, AVX-512 alone doubles, older processors lose.
+"""
+
+import time
+
+import pytest
+import torch
+
+from experiments.config import load
+from experiments.introvae_updates import Networks, adversarial_step, build_networks
+from experiments.metrics.psnr import psnr
+from experiments.metrics.ssim import ssim
+from experiments.weightings import build
+from models.introvae import (
+    COMPONENTS,
+    encoder_loss_components,
+    generator_loss_components,
+    kl_divergence,
+    reconstruction_error,
+    sample_posterior,
+)
+
+REFERENCE = {"image_size": 64, "channels": [32, 64, 128, 128], "latent_size": 128, "batch_size": 32}
+"""64 px colour images: the setting at which steps are compared."""
+
+
+@pytest.fixture(autouse=True)
+def _two_threads():
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def settings():
+    return load("config/laptop.yaml").introvae.model_copy(
+        update=REFERENCE | {"normalization": "batch", "precision": "bfloat16"}
+    )
+
+
+def balances(settings, name):
+    method = settings.methods[name]
+    return [build(getattr(method, network), names) for network, names in COMPONENTS.items()]
+
+
+def plain_step(networks: Networks, images, balance_encoder, balance_generator, settings, margin):
+    """The same updates as they are commonly written: float32, NCHW, gradients of everything in both passes."""
+    encoder, generator = networks.encoder, networks.generator
+    mean, log_variance = encoder(images)
+    reconstructed = generator(sample_posterior(mean, log_variance, torch.randn_like(mean)))
+    sampled = generator(torch.randn_like(mean))
+    kl_reconstructed = kl_divergence(*encoder(reconstructed.detach()))
+    kl_sampled = kl_divergence(*encoder(sampled.detach()))
+    reconstruction = settings.reconstruction_scale * reconstruction_error(images, reconstructed)
+    kl_real = kl_divergence(mean, log_variance)
+    losses = encoder_loss_components(kl_real, kl_reconstructed, kl_sampled, reconstruction, margin)
+    networks.encoder_optimizer.zero_grad()
+    networks.generator_optimizer.zero_grad()
+    balance_encoder(losses).backward(retain_graph=True)
+    gradients = [parameter.grad for parameter in encoder.parameters()]
+    losses = generator_loss_components(
+        kl_divergence(*encoder(reconstructed)), kl_divergence(*encoder(sampled)), reconstruction
+    )
+    for parameter in encoder.parameters():
+        parameter.grad = None
+    networks.generator_optimizer.zero_grad()
+    balance_generator(losses).backward()
+    for parameter, gradient in zip(encoder.parameters(), gradients, strict=True):
+        parameter.grad = gradient
+    networks.encoder_optimizer.step()
+    networks.generator_optimizer.step()
+
+
+def median_ratio(benchmark, steps, rounds, label):
+    """Run the two named steps in turn, `rounds` times; print and record the ratio of their median times."""
+    seconds = {name: [] for name in steps}
+
+    def pair():
+        for name, step in steps.items():
+            started = time.perf_counter()
+            step()
+            seconds[name].append(time.perf_counter() - started)
+
+    pair()
+    for values in seconds.values():
+        values.clear()
+    benchmark.group = label
+    benchmark.pedantic(pair, rounds=rounds)
+    (first, first_seconds), (second, second_seconds) = (
+        (name, sorted(values)[len(values) // 2]) for name, values in seconds.items()
+    )
+    benchmark.extra_info["ratio"] = first_seconds / second_seconds
+    print(
+        f"\n{label}: {first} {first_seconds:.4f} s, {second} {second_seconds:.4f} s, ratio {first_seconds / second_seconds:.4f}"
+    )
+
+
+def test_step_against_the_plain_one(benchmark, settings):
+    device = torch.device("cpu")
+    ours = build_networks(settings, 3, device)
+    plain = build_networks(settings.model_copy(update={"precision": "float32"}), 3, device)
+    for network in (plain.encoder, plain.generator):
+        network.to(memory_format=torch.contiguous_format)
+    images = torch.rand(settings.batch_size, 3, settings.image_size, settings.image_size)
+    channels_last = images.contiguous(memory_format=torch.channels_last)
+    weights = balances(settings, "fixed"), balances(settings, "fixed")
+    steps = {
+        "plain": lambda: plain_step(plain, images, *weights[0], settings, 90.0),
+        "ours": lambda: adversarial_step(ours, channels_last, *weights[1], settings, 90.0),
+    }
+    median_ratio(benchmark, steps, 10, "IntroVAE step, plain over ours")
+
+
+def test_share_of_softadapt(benchmark, settings):
+    networks = build_networks(settings, 3, torch.device("cpu"))
+    images = torch.rand(settings.batch_size, 3, settings.image_size, settings.image_size)
+    images = images.contiguous(memory_format=torch.channels_last)
+    weights = {name: balances(settings, name) for name in ("softadapt", "fixed")}
+    steps = {
+        name: lambda pair=pair: adversarial_step(networks, images, *pair, settings, 90.0)
+        for name, pair in weights.items()
+    }
+    median_ratio(benchmark, steps, 20, "IntroVAE step, SoftAdapt over fixed weights")
+
+
+def test_call_of_both_balances(benchmark, settings):
+    """What SoftAdapt adds to a step, apart from the noise of the step: its two calls, backward included."""
+    encoder, generator = balances(settings, "softadapt")
+    losses = {name: torch.rand((), requires_grad=True) for names in COMPONENTS.values() for name in names}
+
+    def calls():
+        encoder({name: losses[name] for name in COMPONENTS["encoder"]}).backward()
+        generator({name: losses[name] for name in COMPONENTS["generator"]}).backward()
+
+    benchmark.group = "both SoftAdapt calls of an IntroVAE step"
+    benchmark(calls)
+
+
+def test_evaluation_of_400_images(benchmark):
+    """PSNR and SSIM of 400 colour images at 64 px."""
+    images, others = torch.rand(400, 3, 64, 64), torch.rand(400, 3, 64, 64)
+    benchmark.group = "PSNR and SSIM of 400 images at 64 px"
+    benchmark.pedantic(lambda: (psnr(images, others), ssim(images, others)), rounds=5, warmup_rounds=1)
