@@ -24,14 +24,19 @@ SCALE, DATA = SETTINGS.scale, SETTINGS.data_dir
 RESULTS, FIGURES = f"results/{SCALE}", f"figures/{SCALE}"
 RUNS, LOGS, TIMES = f"{RESULTS}/runs", f"{RESULTS}/logs", f"{RESULTS}/benchmarks"
 ANALYSIS = sorted(str(path) for path in Path("experiments/analysis").glob("*.py"))
-FACES = SETTINGS.introvae.dataset
 RESULT_FILES = ["config.yaml", "history.csv", "metrics.json", "provenance.json"]
 
-AUTOENCODER = expand("{method}/seed-{seed}", method=SETTINGS.sparse_autoencoder.all_methods(), seed=SETTINGS.sparse_autoencoder.seeds)
-INTROVAE = expand("{method}/seed-{seed}", method=SETTINGS.introvae.methods, seed=SETTINGS.introvae.seeds)
-DESCENT_SEED = SETTINGS.gradient_descent.seed
-DESCENT = expand("{function}-{rule}/seed-{seed}", function=["rosenbrock", "beale"], rule=["fixed", "barzilai_borwein"], seed=DESCENT_SEED)
-CLASSIFIER = f"{RUNS}/digit_classifier/default/seed-{SETTINGS.digit_classifier.seed}"
+# experiment -> its runs; a scale may leave experiments out
+RUNS_OF = {}
+if section := SETTINGS.gradient_descent:
+    sweeps = expand("{function}-{rule}", function=["rosenbrock", "beale"], rule=["fixed", "barzilai_borwein"])
+    RUNS_OF["gradient_descent"] = expand("{sweep}/seed-{seed}", sweep=sweeps, seed=section.seed)
+if section := SETTINGS.sparse_autoencoder:
+    RUNS_OF["sparse_autoencoder"] = expand("{method}/seed-{seed}", method=section.all_methods(), seed=section.seeds)
+if section := SETTINGS.introvae:
+    RUNS_OF["introvae"] = expand("{method}/seed-{seed}", method=section.methods, seed=section.seeds)
+if section := SETTINGS.niqe_collapse:
+    RUNS_OF["niqe_collapse"] = [f"default/seed-{section.seed}"]
 
 # figure or table -> its caption in the report
 FIGURES_OF = {
@@ -46,12 +51,10 @@ TABLES_OF = {
     "introvae": ["introvae_train", "introvae_held_out"],
     "niqe_collapse": ["niqe_collapse"],
 }
-RUNS_OF = {
-    "gradient_descent": DESCENT,
-    "sparse_autoencoder": AUTOENCODER,
-    "introvae": INTROVAE,
-    "niqe_collapse": [f"default/seed-{SETTINGS.niqe_collapse.seed}"],
-}
+ALL_TABLES = [f"{RESULTS}/tables/{table}.csv" for experiment in RUNS_OF for table in TABLES_OF[experiment]]
+ALL_FIGURES = [f"{FIGURES}/{figure}.pdf" for experiment in RUNS_OF for figure in FIGURES_OF[experiment]]
+CLAIMS = f"{RESULTS}/claims.csv"
+MANUSCRIPT = [f"{RESULTS}/paper.pdf", f"{RESULTS}/report.html"]
 
 
 def runs_of(experiment):
@@ -80,8 +83,7 @@ wildcard_constraints:
 
 rule all:
     input:
-        f"{RESULTS}/paper.pdf",
-        f"{RESULTS}/report.html",
+        MANUSCRIPT if SETTINGS.complete else [CLAIMS, *ALL_TABLES, *ALL_FIGURES],  # the manuscript quotes every experiment
 
 
 rule fetch_mnist:
@@ -127,21 +129,21 @@ rule digit_classifier:
         rules.fetch_mnist.output,
         suite.source_files("digit_classifier"),
     output:
-        [f"{CLASSIFIER}/{file}" for file in [*RESULT_FILES, "checkpoint.pt"]],
+        [f"{RUNS}/digit_classifier/default/seed-{{seed}}/{file}" for file in [*RESULT_FILES, "checkpoint.pt"]],
     params:
-        identity=identity("digit_classifier"),
+        identity=lambda wildcards: identity("digit_classifier"),
     log:
-        f"{LOGS}/digit_classifier.log",
+        f"{LOGS}/digit_classifier-{{seed}}.log",
     benchmark:
-        f"{TIMES}/digit_classifier.tsv"
+        f"{TIMES}/digit_classifier-{{seed}}.tsv"
     shell:
-        "python -m experiments.digit_classifier --config {CONFIG} --overwrite > {log} 2>&1"
+        "python -m experiments.digit_classifier --config {CONFIG} --seed {wildcards.seed} --overwrite > {log} 2>&1"
 
 
 rule sparse_autoencoder:
     input:
         rules.fetch_mnist.output,
-        rules.digit_classifier.output,
+        lambda wildcards: expand(rules.digit_classifier.output, seed=SETTINGS.digit_classifier.seed),
         suite.source_files("sparse_autoencoder"),
     output:
         run_outputs("sparse_autoencoder/{method}/seed-{seed}"),
@@ -158,7 +160,7 @@ rule sparse_autoencoder:
 
 rule introvae:
     input:
-        f"{RESULTS}/{FACES}.verified",
+        lambda wildcards: f"{RESULTS}/{SETTINGS.introvae.dataset}.verified",
         suite.source_files("introvae"),
     output:
         run_outputs("introvae/{method}/seed-{seed}"),
@@ -181,7 +183,7 @@ rule niqe_collapse:
     output:
         run_outputs("niqe_collapse/default/seed-{seed}"),
     params:
-        identity=identity("niqe_collapse"),
+        identity=lambda wildcards: identity("niqe_collapse"),
     log:
         f"{LOGS}/niqe_collapse-{{seed}}.log",
     benchmark:
@@ -249,7 +251,7 @@ rule claims:
         "paper/claims.yaml",
         "paper/published.yaml",
     output:
-        report(f"{RESULTS}/claims.csv", caption="paper/captions/claims.rst", category="Claims"),
+        report(CLAIMS, caption="paper/captions/claims.rst", category="Claims"),
         f"{RESULTS}/claims.md",
         f"{RESULTS}/claims.tex",
     log:
@@ -263,8 +265,8 @@ rule claims:
 rule paper:
     input:
         rules.claims.output,
-        [f"{RESULTS}/tables/{table}.csv" for tables in TABLES_OF.values() for table in tables],
-        [f"{FIGURES}/{figure}.pdf" for figures in FIGURES_OF.values() for figure in figures],
+        ALL_TABLES,
+        ALL_FIGURES,
         ANALYSIS,
         "paper/paper.typ",
         "paper/published.yaml",

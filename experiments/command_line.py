@@ -14,7 +14,7 @@ from typing import Any, get_args, get_origin
 import yaml
 from pydantic import BaseModel
 
-from experiments.config import Settings, read_yaml, run_folder, validate
+from experiments.config import Settings, read_yaml, require, run_folder, validate
 from experiments.errors import UserError
 
 _KEEP = {"seeds", "seed", "methods", "lambdas"}
@@ -22,7 +22,7 @@ _KEEP = {"seeds", "seed", "methods", "lambdas"}
 
 @dataclass(frozen=True)
 class Request:
-    """What a command line asks for."""
+    """What a command line asks for; `classifier` has a meaning for the sparse autoencoder alone."""
 
     settings: Settings
     variant: dict[str, str]
@@ -59,7 +59,9 @@ def parse(
     first.add_argument("--config", default="config/laptop.yaml")
     config = first.parse_known_args(arguments)[0].config
     values = read_yaml(config)
-    defaults: Any = getattr(validate(Settings, values, config), experiment)
+    scale = validate(Settings, values, config)
+    require(scale, experiment, config)
+    defaults: Any = getattr(scale, experiment)
     section = values[experiment]
 
     parser = argparse.ArgumentParser(
@@ -82,7 +84,10 @@ def parse(
     run.add_argument("--threads", type=int, default=1, help="CPU threads (default: %(default)s); results depend on it")
     run.add_argument("--overwrite", action="store_true", help="discard a run with other settings in that folder")
     if experiment == "sparse_autoencoder":
-        run.add_argument("--classifier", type=Path, help="run folder of the digit classifier (default: the scale's)")
+        judge = run_folder(scale.scale, "digit_classifier", "default", scale.digit_classifier.seed)
+        run.add_argument(
+            "--classifier", type=Path, default=judge, help="run folder of the digit classifier (default: %(default)s)"
+        )
     model: Any = Settings.model_fields[experiment].annotation
     keys = _add_options(parser.add_argument_group(f"settings ({experiment})"), model, section)
     method_keys = _add_method_options(parser, model) if with_methods else []
@@ -128,14 +133,13 @@ def parse(
         changes = [overrides, rule_overrides, method_overrides]
         digest = hashlib.sha256(json.dumps(changes, sort_keys=True).encode()).hexdigest()
         output = Path("results", settings.scale, "trials", experiment, f"{name}-{digest[:8]}", f"seed-{seed}")
-    classifier = run_folder(settings.scale, "digit_classifier", "default", settings.digit_classifier.seed)
     return Request(
         settings,
         variant,
         seed,
         options["output"] or output,
         options["overwrite"],
-        options.get("classifier") or classifier,
+        options.get("classifier", Path()),
         options["threads"],
     )
 

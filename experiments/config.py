@@ -236,16 +236,39 @@ class NiqeCollapseSettings(Strict):
     )
 
 
+LEFT_OUT: Any = None
+"""A section that a scale leaves out. The sections' types do not admit None, since code that reads a section runs or
+judges an experiment that the scale has: `Settings.experiments` and `require` say so beforehand."""
+
+
 class Settings(Strict):
-    """Everything one scale of the suite is run with."""
+    """Everything one scale of the suite is run with; it may leave experiments out."""
 
     scale: str = Field(pattern=r"^[a-z0-9-]+$", description="name of the folder below results and figures")
     data_dir: str = Field(description="folder of the data sets")
-    gradient_descent: GradientDescentSettings
-    digit_classifier: DigitClassifierSettings
-    sparse_autoencoder: SparseAutoencoderSettings
-    introvae: IntroVAESettings
-    niqe_collapse: NiqeCollapseSettings
+    gradient_descent: GradientDescentSettings = LEFT_OUT
+    digit_classifier: DigitClassifierSettings = LEFT_OUT
+    sparse_autoencoder: SparseAutoencoderSettings = LEFT_OUT
+    introvae: IntroVAESettings = LEFT_OUT
+    niqe_collapse: NiqeCollapseSettings = LEFT_OUT
+
+    @model_validator(mode="after")
+    def _check(self) -> "Settings":
+        if not self.experiments:
+            raise ValueError(f"no experiment; give at least one of the sections {', '.join(SOURCES)}")
+        if ("sparse_autoencoder" in self.experiments) != ("digit_classifier" in self.experiments):
+            raise ValueError("sparse_autoencoder needs its judge digit_classifier; give both sections or neither")
+        return self
+
+    @property
+    def experiments(self) -> list[str]:
+        """The experiments that this scale has, in the order of `SOURCES`."""
+        return [name for name in SOURCES if getattr(self, name) is not None]
+
+    @property
+    def complete(self) -> bool:
+        """Whether the scale has every experiment, as the manuscript needs."""
+        return self.experiments == list(SOURCES)
 
 
 def _check_report_epochs(report_epochs: list[int], epochs: int) -> None:
@@ -300,6 +323,15 @@ def _suggest(unknown: str, model: type[BaseModel], location: tuple[int | str, ..
 def run_folder(scale: str, experiment: str, name: str, seed: int) -> Path:
     """Where the workflow keeps a run."""
     return Path("results", scale, "runs", experiment, name, f"seed-{seed}")
+
+
+def require(settings: Settings, experiment: str, source: Path | str) -> None:
+    """Raise a `UserError` that names `source`, the file of the settings, if they leave the experiment out."""
+    if experiment not in settings.experiments:
+        raise UserError(
+            f"{source}: {experiment}: this scale leaves the experiment out; add the section, or name a scale that has "
+            f"it, as --config config/laptop.yaml"
+        )
 
 
 def load(path: Path | str) -> Settings:

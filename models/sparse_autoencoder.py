@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import mse_loss
 
 COMPONENTS = ("reconstruction", "sparsity")
 """Names of the loss components, in the order of their weights."""
@@ -38,9 +39,9 @@ def loss_components(images: Tensor, reconstructions: Tensor, code: Tensor) -> di
     """The two terms of the loss, unweighted, each a scalar (equation 17).
 
     ``reconstruction`` is the squared error, summed over an image's pixels; ``sparsity`` is the L1 norm of its code.
-    Both are averaged over the images.
+    Both are averaged over the images: the sum over all, in one pass over memory, is divided by their number.
     """
     return {
-        "reconstruction": (reconstructions - images).square().sum(-1).mean(),
-        "sparsity": code.abs().sum(-1).mean(),
+        "reconstruction": mse_loss(reconstructions, images, reduction="sum") / len(images),
+        "sparsity": code.abs().sum() / len(images),
     }

@@ -72,3 +72,13 @@ def tiny_config(tmp_path):
     path = tmp_path / "tiny.yaml"
     path.write_text(yaml.safe_dump(values), encoding="utf-8")
     return path
+
+
+@pytest.fixture
+def faces_config(tmp_path, tiny_config):
+    """Path of the same config without all experiments but IntroVAE."""
+    values = yaml.safe_load(tiny_config.read_text(encoding="utf-8"))
+    values = {"scale": "faces-only", "data_dir": values["data_dir"], "introvae": values["introvae"]}
+    path = tmp_path / "faces-only.yaml"
+    path.write_text(yaml.safe_dump(values), encoding="utf-8")
+    return path

@@ -13,6 +13,13 @@ def plan(config):
     return subprocess.run([*SNAKEMAKE, "--configfile", str(config)], capture_output=True, text=True, check=False)
 
 
+def planned_jobs(result):
+    """Rule -> number of its jobs, from the plan's table."""
+    assert result.returncode == 0, result.stderr
+    rows = [line.split() for line in result.stdout.splitlines()]
+    return {row[0]: int(row[1]) for row in rows if len(row) == 2 and row[1].isdigit()}
+
+
 @pytest.mark.parametrize("scale", ["smoke", "laptop", "paper"])
 def test_every_scale_plans(scale, tmp_path):
     """Planned under another name, so that finished runs in this checkout do not matter."""
@@ -21,16 +28,22 @@ def test_every_scale_plans(scale, tmp_path):
     values |= {"scale": f"planned-{scale}", "data_dir": str(tmp_path)}
     config = tmp_path / "planned.yaml"
     config.write_text(yaml.safe_dump(values))
-    result = plan(config)
-    assert result.returncode == 0, result.stderr
-    counts = dict(line.split()[:2] for line in result.stdout.splitlines() if len(line.split()) == 2)
+    counts = planned_jobs(plan(config))
     methods = values["introvae"]["methods"]
     autoencoder = values["sparse_autoencoder"]
-    assert int(counts["introvae"]) == len(methods) * len(values["introvae"]["seeds"])
+    assert counts["introvae"] == len(methods) * len(values["introvae"]["seeds"])
     every = len(autoencoder["lambdas"]) + len(autoencoder["methods"])
-    assert int(counts["sparse_autoencoder"]) == every * len(autoencoder["seeds"])
-    assert int(counts["gradient_descent"]) == 4
+    assert counts["sparse_autoencoder"] == every * len(autoencoder["seeds"])
+    assert counts["gradient_descent"] == 4
     assert {"claims", "paper", "report", "digit_classifier"} <= counts.keys()
+
+
+def test_a_scale_plans_only_what_it_has(faces_config):
+    counts = planned_jobs(plan(faces_config))
+    introvae = yaml.safe_load(faces_config.read_text())["introvae"]
+    runs = len(introvae["methods"]) * len(introvae["seeds"])
+    once = dict.fromkeys(["fetch_faces", "tables_introvae", "figures_introvae", "claims", "all"], 1)
+    assert counts == once | {"introvae": runs, "total": runs + len(once)}
 
 
 @pytest.mark.parametrize(

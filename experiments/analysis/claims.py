@@ -8,10 +8,10 @@ import pandas as pd
 from pydantic import Field
 
 from experiments.analysis import reading
-from experiments.analysis.measurements import MEASUREMENTS, Evidence
+from experiments.analysis.measurements import EXPERIMENT_OF, MEASUREMENTS, Evidence
 from experiments.analysis.statistics import Estimate
 from experiments.analysis.tables import write_table
-from experiments.config import Strict, read_yaml, validate
+from experiments.config import SOURCES, Settings, Strict, read_yaml, validate
 from experiments.errors import run_main
 
 Verdict = Literal["reproduced", "not reproduced", "inconclusive", "not testable", "artefact"]
@@ -81,6 +81,18 @@ def ledger(claims: list[Claim], evidence: Evidence) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def judged_by(settings: Settings, claims: list[Claim]) -> list[Claim]:
+    """The claims that a scale speaks of: those that its experiments measure.
+
+    A claim that nothing measures is of no experiment, and stands in the ledgers of scales that have them all.
+    """
+
+    def needs(claim: Claim) -> set[str]:
+        return {EXPERIMENT_OF[name] for name in claim.measure} or set(SOURCES)
+
+    return [claim for claim in claims if needs(claim) <= set(settings.experiments)]
+
+
 def load_claims(path: str = "paper/claims.yaml") -> list[Claim]:
     """Read and check the ledger's entries.
 
@@ -101,7 +113,7 @@ class Measured(Strict):
 def main() -> None:
     """Entry point of ``python -m experiments.analysis.claims``."""
     settings, _ = reading.command_line("claims", "Measure and judge the claims of paper/claims.yaml.")
-    table = ledger(load_claims(), Evidence(settings, read_yaml("paper/published.yaml")))
+    table = ledger(judged_by(settings, load_claims()), Evidence(settings, read_yaml("paper/published.yaml")))
     write_table(table, reading.results(settings), "claims")
     print(table[["id", "measured", "measured_low", "measured_high", "verdict"]].to_string(index=False))
 

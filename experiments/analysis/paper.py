@@ -75,7 +75,7 @@ def compile_manuscript(settings: Settings) -> None:
 
 def main() -> None:
     """Entry point of ``python -m experiments.analysis.paper``."""
-    settings, _ = reading.command_line("paper", "Compile the manuscript from a scale's results.")
+    settings, _ = reading.command_line("paper", "Compile the manuscript from a scale's results.", every_experiment=True)
     compile_manuscript(settings)
 
 

@@ -8,18 +8,27 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from experiments.config import Settings, load, run_folder
+from experiments.config import SOURCES, Settings, load, require, run_folder
 from experiments.errors import UserError
 
 
-def command_line(program: str, description: str, *, what: list[str] | None = None) -> tuple[Settings, str]:
-    """Parse ``[WHAT] --config FILE``; return the settings and WHAT (empty where there is no choice)."""
+def command_line(
+    program: str, description: str, *, what: list[str] | None = None, every_experiment: bool = False
+) -> tuple[Settings, str]:
+    """Parse ``[WHAT] --config FILE``; return the settings and WHAT (empty where there is no choice).
+
+    Raises:
+        UserError: if the scale leaves WHAT out, or with `every_experiment` any experiment.
+    """
     parser = argparse.ArgumentParser(prog=f"python -m experiments.analysis.{program}", description=description)
     if what:
         parser.add_argument("what", choices=what, help="the experiment")
     parser.add_argument("--config", default="config/laptop.yaml", help="the scale's settings (default: %(default)s)")
     options = parser.parse_args()
-    return load(options.config), getattr(options, "what", "")
+    settings = load(options.config)
+    for experiment in [options.what] if what else SOURCES if every_experiment else []:
+        require(settings, experiment, options.config)
+    return settings, getattr(options, "what", "")
 
 
 def results(settings: Settings) -> Path:

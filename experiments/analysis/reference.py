@@ -14,6 +14,9 @@ from experiments.errors import UserError, run_main
 from experiments.files import write_json, write_text
 
 README = Path("README.md")
+SHOWN_SCALE = "laptop"
+"""The scale whose claims the README shows."""
+
 START, END = "<!-- claims: begin -->", "<!-- claims: end -->"
 
 
@@ -59,7 +62,10 @@ def claims_table(folder: Path) -> str:
 
 
 def keep(settings: Settings) -> None:
-    """Copy tables, claims, figures (PNG) and provenance to the reference folders; put the claims in the README."""
+    """Copy tables, claims, figures (PNG) and provenance to the reference folders; the README shows one scale's claims.
+
+    The manuscript's ``numbers.json`` is kept of scales that have every experiment, as the manuscript needs.
+    """
     source = reading.results(settings)
     target, pictures = Path("results/reference", settings.scale), Path("figures/reference", settings.scale)
     summary = provenance(settings)
@@ -67,14 +73,15 @@ def keep(settings: Settings) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
     shutil.copytree(source / "tables", target / "tables")
-    for name in ("claims.csv", "claims.md", "claims.tex", "numbers.json"):
+    for name in ("claims.csv", "claims.md", "claims.tex", *(["numbers.json"] if settings.complete else [])):
         shutil.copy(source / name, target / name)
     for picture in sorted(reading.figures(settings).glob("*.png")):
         shutil.copy(picture, pictures / picture.name)
     write_json(target / "provenance.json", summary)
-    text = README.read_text(encoding="utf-8")
-    before, after = text.split(START)[0], text.split(END)[1]
-    write_text(README, f"{before}{START}\n{claims_table(target)}{END}{after}")
+    if settings.scale == SHOWN_SCALE:
+        text = README.read_text(encoding="utf-8")
+        before, after = text.split(START)[0], text.split(END)[1]
+        write_text(README, f"{before}{START}\n{claims_table(target)}{END}{after}")
 
 
 def main() -> None:

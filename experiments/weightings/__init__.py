@@ -31,14 +31,16 @@ def build(spec: WeightingSpec, names: Sequence[str], source: str = "weighting", 
 
 
 def check(settings: Settings, source: str) -> None:
-    """Build every rule of a scale once, so that a wrong option is found before anything runs.
+    """Build every rule that a scale has once, so that a wrong option is found before anything runs.
 
     Raises:
         UserError: one line naming `source` and the key.
     """
-    for name, method in settings.sparse_autoencoder.all_methods().items():
-        key = f"{source}: sparse_autoencoder.methods.{name}.weighting"
-        build(method.weighting, sparse_autoencoder.COMPONENTS, key)
-    for name, pair in settings.introvae.methods.items():
-        for network, components in introvae.COMPONENTS.items():
-            build(getattr(pair, network), components, f"{source}: introvae.methods.{name}.{network}")
+    if "sparse_autoencoder" in settings.experiments:
+        for name, method in settings.sparse_autoencoder.all_methods().items():
+            key = f"{source}: sparse_autoencoder.methods.{name}.weighting"
+            build(method.weighting, sparse_autoencoder.COMPONENTS, key)
+    if "introvae" in settings.experiments:
+        for name, pair in settings.introvae.methods.items():
+            for network, components in introvae.COMPONENTS.items():
+                build(getattr(pair, network), components, f"{source}: introvae.methods.{name}.{network}")

@@ -1,17 +1,21 @@
 """Statistics, tables and verdicts, on numbers whose answers are known."""
 
+import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from experiments.analysis.claims import judge, ledger, load_claims
-from experiments.analysis.measurements import MEASUREMENTS, Evidence, published_niqe_spread
+from experiments.analysis import reading, reference
+from experiments.analysis.claims import judge, judged_by, ledger, load_claims
+from experiments.analysis.measurements import EXPERIMENT_OF, MEASUREMENTS, Evidence, published_niqe_spread
 from experiments.analysis.statistics import Estimate, mean_over_seeds, median_over_starts, share
 from experiments.analysis.tables import readable, write_table
-from experiments.config import load, read_yaml
+from experiments.config import SOURCES, load, read_yaml
 from experiments.errors import UserError
+from experiments.files import write_json
 
 
 def test_mean_with_students_interval():
@@ -99,6 +103,75 @@ def test_the_ledger_is_well_formed():
     assert {name for claim in claims for name in claim.measure} == set(MEASUREMENTS)
     for claim in claims:
         assert bool(claim.measure) != ("not testable" in claim.rule)
+
+
+def test_a_scale_judges_the_claims_of_its_experiments(faces_config):
+    claims = load_claims()
+    assert judged_by(load("config/smoke.yaml"), claims) == claims
+    judged = judged_by(load(faces_config), claims)
+    assert {name for claim in judged for name in claim.measure} == {
+        "introvae_difference",
+        "introvae_without_warmup",
+        "introvae_training_time",
+    }
+    assert not any("not testable" in claim.rule for claim in judged)
+    assert set(EXPERIMENT_OF) == set(MEASUREMENTS)
+    assert set(EXPERIMENT_OF.values()) <= set(SOURCES)
+
+
+README = f"before\n{reference.START}\nold\n{reference.END}\nafter\n"
+
+
+@pytest.fixture
+def finished(tmp_path, monkeypatch):
+    """Return a function that lays out what the workflow leaves behind for some settings, as far as `keep` reads it."""
+
+    def lay_out(settings):
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "README.md").write_text(README)
+        results, figures = reading.results(settings), reading.figures(settings)
+        for folder in (results / "tables", figures):
+            folder.mkdir(parents=True)
+        (results / "tables" / "introvae_train.csv").write_text("psnr\n20.0\n")
+        (figures / "introvae_course.png").write_bytes(b"picture")
+        claim = {"id": "a", "statement": "It is so.", "measured": 0.2, "measured_low": 0.1, "measured_high": 0.3}
+        write_table(pd.DataFrame([claim | {"unit": "dB", "verdict": "reproduced"}]), results, "claims")
+        run = dict.fromkeys(["versions", "python", "cpu", "system", "commit"], "same")
+        run |= {"dirty": False, "data": {"faces": "checksum"}, "times": {"total": 60.0}}
+        write_json(results / "runs" / "introvae" / "softadapt" / "seed-0" / "provenance.json", run)
+        return results
+
+    return lay_out
+
+
+def test_the_reference_of_a_scale_without_a_manuscript_leaves_the_readme_alone(finished, faces_config):
+    settings = load(faces_config)
+    finished(settings)
+    reference.keep(settings)
+    kept = Path("results/reference/faces-only")
+    assert {path.name for path in kept.iterdir()} == {
+        "tables",
+        "claims.csv",
+        "claims.md",
+        "claims.tex",
+        "provenance.json",
+    }
+    assert (kept / "tables" / "introvae_train.csv").read_text() == "psnr\n20.0\n"
+    assert Path("figures/reference/faces-only/introvae_course.png").exists()
+    assert json.loads((kept / "provenance.json").read_text())["one_thread_minutes"] == 1.0
+    assert Path("README.md").read_text() == README
+
+
+def test_the_readme_shows_the_claims_of_the_laptop_scale(finished):
+    settings = load("config/laptop.yaml")
+    write_json(finished(settings) / "numbers.json", {})
+    reference.keep(settings)
+    assert Path("results/reference/laptop/numbers.json").exists()
+    readme = Path("README.md").read_text()
+    assert "| It is so. | 0.2 [0.1, 0.3] (dB) | **reproduced** |\n" in readme
+    assert "old" not in readme
+    assert readme.startswith("before\n")
+    assert readme.endswith("\nafter\n")
 
 
 def test_a_claim_with_an_unknown_measurement_is_one_line(tmp_path):

@@ -7,6 +7,7 @@ import time
 import pytest
 
 from experiments import command_line
+from experiments.analysis import paper, reading
 from experiments.config import load
 from experiments.errors import UserError, run_main
 
@@ -78,6 +79,36 @@ def test_a_mistake_in_the_file_is_blamed_on_the_file(tmp_path):
     path.write_text("scale: smoke\n")
     with pytest.raises(UserError, match=r"bad\.yaml: data_dir: key is missing"):
         command_line.parse("introvae", "text", with_methods=True, arguments=["--config", str(path)])
+
+
+@pytest.mark.parametrize("experiment", ["gradient_descent", "digit_classifier", "sparse_autoencoder", "niqe_collapse"])
+def test_an_experiment_that_the_scale_leaves_out_is_one_line(faces_config, monkeypatch, experiment):
+    message = f"{faces_config}: {experiment}: this scale leaves the experiment out; add the section, or name a scale"
+    with pytest.raises(UserError) as run_error:
+        command_line.parse(experiment, "text", arguments=["--config", str(faces_config)])
+    monkeypatch.setattr(sys, "argv", ["tables", experiment, "--config", str(faces_config)])
+    with pytest.raises(UserError) as table_error:
+        reading.command_line("tables", "text", what=[experiment])
+    for error in (run_error, table_error):
+        assert str(error.value).startswith(message)
+        assert "\n" not in str(error.value)
+
+
+def test_the_manuscript_needs_every_experiment(faces_config, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["paper", "--config", str(faces_config)])
+    with pytest.raises(UserError, match="gradient_descent: this scale leaves the experiment out"):
+        paper.main()
+
+
+def test_an_experiment_that_the_scale_has_is_parsed_as_ever(faces_config):
+    request = command_line.parse("introvae", "text", with_methods=True, arguments=["--config", str(faces_config)])
+    assert str(request.output) == "results/faces-only/runs/introvae/softadapt/seed-0"
+
+
+def test_the_judge_of_the_autoencoder_is_the_scales_unless_named():
+    path = "results/smoke/runs/digit_classifier/default/seed-0"
+    assert str(parse("sparse_autoencoder", with_methods=True).classifier) == path
+    assert str(parse("sparse_autoencoder", "--classifier", "other", with_methods=True).classifier) == "other"
 
 
 @pytest.mark.parametrize(

@@ -77,6 +77,8 @@ def change(path, value):
         (["gradient_descent", "illustrated_beta"], 0.3, "illustrated_beta 0.3 must be one of betas"),
         (["gradient_descent", "step_sizes", "lowest"], 100.0, "step_sizes.lowest must be below"),
         (["gradient_descent", "step_sizes", "hihgest"], 1.0, "hihgest: unknown key, did you mean highest?"),
+        (["digit_classifier"], None, "settings: sparse_autoencoder needs its judge digit_classifier"),
+        (["sparse_autoencoder"], None, "digit_classifier; give both sections or neither"),
         (["colour"], 1, "colour: unknown key; known are scale, data_dir"),
     ],
 )
@@ -88,6 +90,22 @@ def test_a_mistake_is_one_line_naming_file_and_key(tmp_path, path, value, messag
     assert str(error.value).startswith(str(file))
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_scale_may_leave_experiments_out(faces_config):
+    settings = load(faces_config)
+    assert settings.experiments == ["introvae"]
+    assert not settings.complete
+    assert all(load(f"config/{scale}.yaml").complete for scale in SCALES)
+
+
+def test_a_scale_without_any_experiment_is_a_mistake(tmp_path):
+    file = tmp_path / "empty.yaml"
+    file.write_text("{scale: empty, data_dir: data}", encoding="utf-8")
+    with pytest.raises(
+        UserError, match=r"empty\.yaml: settings: no experiment; give at least one of the sections grad"
+    ):
+        load(file)
 
 
 @pytest.mark.parametrize("content", ["a: [", "- 1\n- 2\n", "\x00"])

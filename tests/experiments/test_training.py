@@ -112,6 +112,13 @@ def test_autoencoder_history_holds_what_is_comparable(start):
     assert np.load(folder / "samples.npz")["epoch_4"].shape == (10, 784)
 
 
+def test_measures_do_not_depend_on_how_many_images_are_measured_at_once(start, monkeypatch):
+    whole = json.loads((start("sparse_autoencoder", "whole") / "metrics.json").read_text())
+    monkeypatch.setattr(sparse_autoencoder, "MEASURED_AT_ONCE", 30)  # 100 images: the last batch is smaller
+    split = json.loads((start("sparse_autoencoder", "split") / "metrics.json").read_text())
+    assert split == pytest.approx(whole, rel=1e-5)
+
+
 def test_introvae_history_and_samples(start):
     folder = start("introvae", "run")
     history = pd.read_csv(folder / "history.csv")
