@@ -48,7 +48,7 @@ FIGURES_OF = {
 TABLES_OF = {
     "gradient_descent": ["gradient_descent"],
     "sparse_autoencoder": ["sparse_autoencoder"],
-    "introvae": ["introvae_train", "introvae_held_out"],
+    "introvae": ["introvae_train", "introvae_held_out", "introvae_methods"],
     "niqe_collapse": ["niqe_collapse"],
 }
 ALL_TABLES = [f"{RESULTS}/tables/{table}.csv" for experiment in RUNS_OF for table in TABLES_OF[experiment]]
