@@ -82,15 +82,19 @@ def ledger(claims: list[Claim], evidence: Evidence) -> pd.DataFrame:
 
 
 def judged_by(settings: Settings, claims: list[Claim]) -> list[Claim]:
-    """The claims that a scale speaks of: those that its experiments measure.
+    """The claims that a scale speaks of: those whose experiment it has, with the methods that they compare.
 
     A claim that nothing measures is of no experiment, and stands in the ledgers of scales that have them all.
     """
 
-    def needs(claim: Claim) -> set[str]:
-        return {EXPERIMENT_OF[name] for name in claim.measure} or set(SOURCES)
+    def spoken_of(claim: Claim) -> bool:
+        experiments = {EXPERIMENT_OF[name] for name in claim.measure} or set(SOURCES)
+        compared = {a[key] for a in claim.measure.values() for key in ("ours", "theirs") if key in a}
+        return experiments <= set(settings.experiments) and (
+            not compared or compared <= settings.introvae.methods.keys()
+        )
 
-    return [claim for claim in claims if needs(claim) <= set(settings.experiments)]
+    return [claim for claim in claims if spoken_of(claim)]
 
 
 def load_claims(path: str = "paper/claims.yaml") -> list[Claim]:

@@ -116,12 +116,14 @@ def _extra_training_time(history: pd.DataFrame, fixed: str) -> Estimate:
     return mean_over_seeds(seconds["softadapt"].to_numpy() / seconds[fixed].to_numpy() - 1)
 
 
-def introvae_difference(evidence: Evidence, *, part: str, measure: str, report: int) -> Estimate:
-    """PSNR or SSIM at a report epoch, SoftAdapt minus fixed weights, paired by seed."""
+def introvae_difference(
+    evidence: Evidence, *, part: str, measure: str, report: int, ours: str = "softadapt", theirs: str = "fixed"
+) -> Estimate:
+    """A measure at a report epoch, method `ours` minus method `theirs`, paired by seed; diverged runs do not count."""
     epoch = evidence.settings.introvae.report_epochs[report]
     rows = evidence.introvae[evidence.introvae["epoch"] == epoch]
     values = rows.pivot_table(index="seed", columns="method", values=f"{part}_{measure}")
-    return mean_over_seeds((values["softadapt"] - values["fixed"]).dropna().to_numpy())
+    return mean_over_seeds((values[ours] - values[theirs]).dropna().to_numpy())
 
 
 def introvae_without_warmup(evidence: Evidence) -> Estimate:
