@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.config import load
+from experiments.config import load, require
 from experiments.errors import run_main
 
 if TYPE_CHECKING:
@@ -58,22 +58,23 @@ def measure_step(settings: "IntroVAESettings") -> StepCost:
     from torch._subclasses.fake_tensor import FakeTensorMode
     from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
-    from experiments import introvae as updates
+    from experiments import introvae_updates as updates
     from experiments.weightings import build
     from models.introvae import COMPONENTS
 
-    weighting = next(iter(settings.methods.values()))
+    settings = settings.model_copy(update={"compile": False})  # counted operation by operation
+    method = next(iter(settings.methods.values()))
     # Fake tensors of the device "cpu": its autocast picks the same dtypes, and CUDA's is off where there is no GPU.
     networks = updates.build_networks(settings, _image_channels(settings), torch.device("cpu"))
-    balance_encoder = build(weighting.encoder, COMPONENTS["encoder"])
-    balance_generator = build(weighting.generator, COMPONENTS["generator"])
+    balance_encoder = build(method.encoder, COMPONENTS["encoder"])
+    balance_generator = build(method.generator, COMPONENTS["generator"])
     encoder = sum(parameter.numel() for parameter in networks.encoder.parameters())
     generator = sum(parameter.numel() for parameter in networks.generator.parameters())
     memory = _memory_mode(flop_registry)
     with FakeTensorMode(allow_non_fake_inputs=True):
         shape = (settings.batch_size, _image_channels(settings), settings.image_size, settings.image_size)
         images = torch.empty(shape).contiguous(memory_format=torch.channels_last)
-        step = (networks, images, balance_encoder, balance_generator, settings)
+        step = (networks, images, balance_encoder, balance_generator, settings, method.margin)
         with memory:
             updates.adversarial_step(*step)
             memory.moved = 0
@@ -147,7 +148,7 @@ def estimate(
     seen = steps * batch * settings.epochs
     runs = len(settings.seeds) * len(settings.methods)
     image = _image_channels(settings) * settings.image_size**2
-    data_set, measured = image * train_images, 2 * 4 * image * settings.evaluated_images
+    data_set, measured = image * train_images, 3 * 4 * image * settings.evaluated_images  # training, validation, test
     products, rest = step.flops / (tflops * 1e12), step.moved / (bandwidth * 1e12)
     speed = batch / (products + rest)
     return {
@@ -193,7 +194,7 @@ def assumptions(settings: "IntroVAESettings", train_images: int, tflops: float, 
         "FLOPs are those of convolutions and matrix products, forward and backward; a multiplication and an addition "
         "are two.",
         "Every epoch counts as an adversarial one; warm-up epochs are cheaper. Measuring reconstructions at the report "
-        "epochs, checkpoints and the first reading of the JPEG files are left out.",
+        "epochs, recomputing batch statistics, checkpoints and the first reading of the JPEG files are left out.",
         "Memory is that of the tensors alive at the worst moment of a step, plus the images to train on and to measure, "
         "which the experiment keeps on the device. Convolution workspaces, the CUDA context and fragmentation come on top: allow 2 to 4 GiB.",
         f"Speed: convolutions and products at {tflops:g} TFLOP/s sustained, and every other operation (normalisation, "
@@ -236,7 +237,9 @@ def main(arguments: list[str] | None = None) -> None:
         help="memory bandwidth that the GPU sustains, TB/s (default: %(default)s)",
     )
     options = parser.parse_args(arguments)
-    settings = load(options.config).introvae
+    scale = load(options.config)
+    require(scale, "introvae", options.config)
+    settings = scale.introvae
     if options.train_images < settings.batch_size:
         parser.error(f"--train-images {options.train_images}: less than one batch of {settings.batch_size}")
     gpu = (options.train_images, options.tflops, options.bandwidth)

@@ -19,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import cost
 from experiments import introvae
-from experiments import introvae as updates
+from experiments import introvae_updates as updates
 from experiments.config import load
 from experiments.weightings import build
 from models.introvae import COMPONENTS, Encoder, Generator
@@ -87,7 +87,7 @@ def test_one_step_of_the_papers_networks_on_a_cpu(tmp_path, made_celeba, monkeyp
     samples = np.load(run / "samples.npz")
     assert samples["train_originals"].shape == samples["held_out_epoch_4"].shape == (8, 3, 128, 128)
     assert {samples[name].shape[1:] for name in samples.files} == {(3, 128, 128)}
-    for name, part in (("train", 0), ("held_out", 2)):
+    for name, part in (("train", 0), ("validation", 1), ("held_out", 2)):
         brightness = 255 * samples[f"{name}_originals"].mean(axis=(1, 2, 3))
         np.testing.assert_allclose(brightness, BRIGHTNESS[part], atol=5)
     state = torch.load(run / "checkpoint.pt", weights_only=True)["state"]["networks"]
@@ -203,8 +203,9 @@ def test_the_updates_name_no_device(method, monkeypatch):
     balances = [build(getattr(weightings, name), COMPONENTS[name]).to(meta) for name in ("encoder", "generator")]
     images = torch.empty(settings.batch_size, 3, settings.image_size, settings.image_size, device=meta)
     with OnlyMeta():
-        losses = updates.adversarial_step(networks, images, *balances, settings)
+        losses = updates.adversarial_step(networks, images, *balances, settings, weightings.margin)
         losses |= updates.warmup_step(networks, images, settings)
+        losses["decoded"] = updates.decode(networks, torch.empty(3, settings.latent_size, device=meta), settings)
         losses["reconstructions"] = updates.reconstruct(networks, images, settings)
     assert {value.device.type for value in losses.values()} == {"meta"}
     assert autocast_to == {"meta"}
