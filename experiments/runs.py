@@ -89,7 +89,7 @@ class Run:
         if not path.exists():
             return None
         try:
-            saved = torch.load(path, weights_only=True)
+            saved = torch.load(path, weights_only=True, map_location="cpu")
             saved_hash, state = saved["config_hash"], saved["state"]
             history, seconds = saved["history"], saved["seconds"]
         except (RuntimeError, KeyError, TypeError, EOFError, OSError, ValueError, pickle.UnpicklingError) as error:

@@ -55,8 +55,8 @@ def test_the_scale_is_the_papers():
     assert (settings.channels, settings.latent_size, settings.normalization) == ([64, 128, 256, 512, 512], 256, "batch")
     assert {"fixed", "softadapt"} <= settings.methods.keys()
     fixed = settings.methods["fixed"]
-    assert fixed.encoder["weights"] == {"kl_real": 1.0, "margin_fake": 0.25, "reconstruction": 0.5}
-    assert fixed.generator["weights"] == {"kl_fake": 0.25, "reconstruction": 0.5}
+    assert fixed.encoder["weights"] == {"kl_real": 1.0, "margin_fake": 0.25, "reconstruction": 1.0}
+    assert fixed.generator["weights"] == {"kl_fake": 0.25, "reconstruction": 1.0}
 
 
 def test_one_step_of_the_papers_networks_on_a_cpu(tmp_path, made_celeba, monkeypatch):
