@@ -246,6 +246,9 @@ class Settings(Strict):
 
     scale: str = Field(pattern=r"^[a-z0-9-]+$", description="name of the folder below results and figures")
     data_dir: str = Field(description="folder of the data sets")
+    label: str = Field(
+        default="", description="what the figures of IntroVAE are labelled with, where their data need it"
+    )
     gradient_descent: GradientDescentSettings = LEFT_OUT
     digit_classifier: DigitClassifierSettings = LEFT_OUT
     sparse_autoencoder: SparseAutoencoderSettings = LEFT_OUT

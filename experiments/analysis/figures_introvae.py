@@ -13,11 +13,17 @@ def introvae(settings: Settings) -> None:
     """Draw all figures of the experiment."""
     folder = reading.figures(settings)
     history = reading.histories(settings, "introvae")
-    save(_faces(settings, "train"), folder, "figure_3_train_faces")
-    save(_faces(settings, "held_out"), folder, "figure_4_held_out_faces")
-    save(_quality(settings, history), folder, "introvae_quality")
-    save(_course(settings, history), folder, "introvae_course")
-    save(_prior(settings), folder, "prior_samples")
+    figures = {
+        "figure_3_train_faces": _faces(settings, "train"),
+        "figure_4_held_out_faces": _faces(settings, "held_out"),
+        "introvae_quality": _quality(settings, history),
+        "introvae_course": _course(settings, history),
+        "prior_samples": _prior(settings),
+    }
+    for name, figure in figures.items():
+        if settings.label:
+            figure.suptitle(settings.label, fontsize=8)
+        save(figure, folder, name)
 
 
 def _faces(settings: Settings, part: str) -> plt.Figure:

@@ -19,6 +19,9 @@ SHOWN_SCALE = "laptop"
 
 START, END = "<!-- claims: begin -->", "<!-- claims: end -->"
 
+WITHHELD_OF_CELEBA = ("figure_3_train_faces", "prior_samples")
+"""CelebA may not be redistributed: the eight faces of one figure are all that is kept."""
+
 
 def provenance(settings: Settings) -> dict[str, Any]:
     """One summary of all runs of a scale: commit by experiment, versions, hardware, data and time.
@@ -75,8 +78,10 @@ def keep(settings: Settings) -> None:
     shutil.copytree(source / "tables", target / "tables")
     for name in ("claims.csv", "claims.md", "claims.tex", *(["numbers.json"] if settings.complete else [])):
         shutil.copy(source / name, target / name)
+    celeba = settings.introvae is not None and settings.introvae.dataset == "celeba"
     for picture in sorted(reading.figures(settings).glob("*.png")):
-        shutil.copy(picture, pictures / picture.name)
+        if not (celeba and picture.stem in WITHHELD_OF_CELEBA):
+            shutil.copy(picture, pictures / picture.name)
     write_json(target / "provenance.json", summary)
     if settings.scale == SHOWN_SCALE:
         text = README.read_text(encoding="utf-8")

@@ -162,6 +162,16 @@ def test_the_reference_of_a_scale_without_a_manuscript_leaves_the_readme_alone(f
     assert Path("README.md").read_text() == README
 
 
+def test_no_more_of_celeba_is_kept_than_eight_faces(finished):
+    settings = load("config/celeba-10k.yaml")
+    finished(settings)
+    for name in ("figure_3_train_faces", "figure_4_held_out_faces", "prior_samples"):
+        (reading.figures(settings) / f"{name}.png").write_bytes(b"picture")
+    reference.keep(settings)
+    kept = {path.stem for path in Path("figures/reference/celeba-10k").iterdir()}
+    assert kept == {"figure_4_held_out_faces", "introvae_course"}
+
+
 def test_the_readme_shows_the_claims_of_the_laptop_scale(finished):
     settings = load("config/laptop.yaml")
     write_json(finished(settings) / "numbers.json", {})
@@ -207,3 +217,16 @@ def test_tables_join_values_and_intervals_and_escape_latex(tmp_path):
     ]
     assert r"a\_b & 20.12 [19, 21] \\" in (tmp_path / "t.tex").read_text()
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "t.csv"), table)
+
+
+@pytest.mark.parametrize("family", ["fixed", "softadapt"])
+def test_the_tuned_methods_are_those_that_won_their_trials(family):
+    """By PSNR on the validation people, in the committed results of the trials, at otherwise equal settings."""
+    trials, laptop = (load(f"config/{scale}.yaml").introvae for scale in ("introvae-trials", "laptop"))
+    table = pd.read_csv("results/reference/introvae-trials/tables/introvae_methods.csv", index_col="method")
+    assert set(table.index) == set(trials.methods)
+    best = table[table.index.str.startswith(family)]["validation_psnr"].idxmax()
+    assert laptop.methods[f"{family}-tuned"] == trials.methods[best]
+    exclude = {"methods", "seeds"}
+    assert laptop.model_dump(exclude=exclude) == trials.model_dump(exclude=exclude)
+    assert not set(laptop.seeds) & set(trials.seeds)
