@@ -55,6 +55,7 @@ def run(request: command_line.Request) -> None:
         {"experiment": "introvae", "method": name, "seed": request.seed, **method.model_dump(mode="json")}
         | {"settings": settings.model_dump(mode="json", exclude={"seeds", "methods"})},
         overwrite=request.overwrite,
+        extendable=True,
     )
     if folder.finished:
         print(f"{request.output} is complete")

@@ -49,30 +49,52 @@ class Run:
         config: the resolved settings, plain YAML values; ``config["experiment"]`` names the experiment, and a
             fingerprint of its code is added, since results of other code are other results.
         overwrite: discard what a run with other settings or code left there, instead of refusing.
+        extendable: training up to an epoch does not depend on how many follow, so that a run with fewer ``epochs``, all
+            else equal, is continued from its last checkpoint. Its ``report_epochs`` must hold the new ones so far.
 
     Raises:
         UserError: if the folder holds a run with other settings or code; names the keys that differ.
     """
 
-    def __init__(self, folder: Path | str, config: Mapping[str, Any], *, overwrite: bool = False) -> None:
+    def __init__(
+        self, folder: Path | str, config: Mapping[str, Any], *, overwrite: bool = False, extendable: bool = False
+    ) -> None:
         self.folder = Path(folder)
         self.config = dict(config) | {"code": code_fingerprint(config["experiment"])}
         self.overwrite = overwrite
-        self.hash = config_hash(self.config)
+        self.extendable = extendable
+        self.hash = config_hash(self._identity(self.config))
         self.history: list[dict[str, Any]] = []
         self._seconds_before = 0.0
         self._started = self._saved = time.monotonic()
         previous = self._previous_config()
-        if previous is not None and config_hash(previous) != self.hash:
-            if not overwrite:
-                keys = ", ".join(_differing_keys(previous, self.config))
-                raise UserError(
-                    f"{self.folder}: holds a run with other settings ({config_hash(previous)[:8]}, this is "
-                    f"{self.hash[:8]}; they differ in {keys}); pass --overwrite or another --output"
-                )
-            for name in ("metrics.json", "checkpoint.pt", "history.csv", "samples.npz", "provenance.json"):
+        if previous is not None and config_hash(previous) != config_hash(self.config):
+            stale = ["metrics.json", "history.csv", "samples.npz", "provenance.json"]
+            if not self._extends(previous):
+                if not overwrite:
+                    keys = ", ".join(_differing_keys(previous, self.config))
+                    raise UserError(
+                        f"{self.folder}: holds a run with other settings ({config_hash(previous)[:8]}, this is "
+                        f"{config_hash(self.config)[:8]}; they differ in {keys}); pass --overwrite or another --output"
+                    )
+                stale.append("checkpoint.pt")
+            for name in stale:
                 (self.folder / name).unlink(missing_ok=True)
         write_text(self.folder / "config.yaml", yaml.safe_dump(self.config, sort_keys=False))
+
+    def _identity(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """What a checkpoint must share with a run that continues it."""
+        horizon = ("epochs", "report_epochs") if self.extendable else ()
+        settings = {key: value for key, value in config.get("settings", {}).items() if key not in horizon}
+        return {**config, "settings": settings}
+
+    def _extends(self, previous: Mapping[str, Any]) -> bool:
+        """Whether this run is `previous` with more epochs."""
+        if not self.extendable or config_hash(self._identity(previous)) != self.hash:
+            return False
+        old, new = previous["settings"], self.config["settings"]
+        reported = {epoch for epoch in new["report_epochs"] if epoch <= old["epochs"]}
+        return new["epochs"] > old["epochs"] and reported <= set(old["report_epochs"])
 
     @property
     def finished(self) -> bool:

@@ -43,6 +43,7 @@ def run(request: command_line.Request) -> None:
         {"experiment": "sparse_autoencoder", "method": name, "seed": request.seed, **method.model_dump(mode="json")}
         | {"settings": settings.model_dump(mode="json", exclude={"seeds", "lambdas", "methods"})},
         overwrite=request.overwrite,
+        extendable=True,
     )
     if folder.finished:
         print(f"{request.output} is complete")

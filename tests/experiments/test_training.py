@@ -72,6 +72,25 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(start, monkeypatch, exp
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
+@pytest.mark.parametrize(("experiment", "method"), METHODS)
+def test_a_finished_run_is_continued_to_more_epochs(start, experiment, method):
+    more = ["--method", method, "--epochs", "6", "--report-epochs", "[1, 2, 3, 6]"]
+    undisturbed = start(experiment, "undisturbed", *more)
+    start(experiment, "continued", "--method", method)
+    continued = start(experiment, "continued", *more)
+    assert (continued / "metrics.json").read_bytes() == (undisturbed / "metrics.json").read_bytes()
+    rows = [pd.read_csv(folder / "history.csv").dropna(subset=["epoch"]) for folder in (continued, undisturbed)]
+    assert rows[0]["epoch"].tolist() == rows[1]["epoch"].tolist() == [1, 2, 3, 4, 5, 6]
+    reported = [table[table["epoch"] != 4] for table in rows]  # the shorter run also reported on its last epoch
+    pd.testing.assert_frame_equal(*reported, check_exact=True)
+    for other in (
+        ["--epochs", "5", "--report-epochs", "[1, 2, 3, 5]"],
+        ["--epochs", "8", "--report-epochs", "[1, 2, 5, 8]"],
+    ):
+        with pytest.raises(UserError, match=r"they differ in settings\.epochs, settings\.report_epochs"):
+            start(experiment, "continued", "--method", method, *other)
+
+
 def test_the_classifier_resumes_too(start, monkeypatch):
     undisturbed = start("digit_classifier", "undisturbed", "--epochs", "2")
     save = Run.save
