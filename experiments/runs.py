@@ -62,7 +62,8 @@ class Run:
         self.folder = Path(folder)
         self.config = dict(config) | {"code": code_fingerprint(config["experiment"])}
         self.overwrite = overwrite
-        self.extendable = extendable
+        horizon = ("epochs", "report_epochs") if extendable else ()
+        self._horizon = {key: self.config["settings"][key] for key in horizon}
         self.hash = config_hash(self._identity(self.config))
         self.history: list[dict[str, Any]] = []
         self._seconds_before = 0.0
@@ -70,7 +71,8 @@ class Run:
         previous = self._previous_config()
         if previous is not None and config_hash(previous) != config_hash(self.config):
             stale = ["metrics.json", "history.csv", "samples.npz", "provenance.json"]
-            if not self._extends(previous):
+            same = config_hash(self._identity(previous)) == self.hash
+            if not (same and self._extends(previous["settings"])):
                 if not overwrite:
                     keys = ", ".join(_differing_keys(previous, self.config))
                     raise UserError(
@@ -84,17 +86,17 @@ class Run:
 
     def _identity(self, config: Mapping[str, Any]) -> dict[str, Any]:
         """What a checkpoint must share with a run that continues it."""
-        horizon = ("epochs", "report_epochs") if self.extendable else ()
-        settings = {key: value for key, value in config.get("settings", {}).items() if key not in horizon}
+        settings = {key: value for key, value in config.get("settings", {}).items() if key not in self._horizon}
         return {**config, "settings": settings}
 
-    def _extends(self, previous: Mapping[str, Any]) -> bool:
-        """Whether this run is `previous` with more epochs."""
-        if not self.extendable or config_hash(self._identity(previous)) != self.hash:
-            return False
-        old, new = previous["settings"], self.config["settings"]
-        reported = {epoch for epoch in new["report_epochs"] if epoch <= old["epochs"]}
-        return new["epochs"] > old["epochs"] and reported <= set(old["report_epochs"])
+    def _extends(self, old: Mapping[str, Any]) -> bool:
+        """Whether this run goes as far as one of the same identity with the horizon `old`, or farther."""
+        if not self._horizon:
+            return True
+        if all(old[key] == value for key, value in self._horizon.items()):
+            return True
+        reported = {epoch for epoch in self._horizon["report_epochs"] if epoch <= old["epochs"]}
+        return self._horizon["epochs"] > old["epochs"] and reported <= set(old["report_epochs"])
 
     @property
     def finished(self) -> bool:
@@ -114,14 +116,16 @@ class Run:
             saved = torch.load(path, weights_only=True, map_location="cpu")
             saved_hash, state = saved["config_hash"], saved["state"]
             history, seconds = saved["history"], saved["seconds"]
+            usable = saved_hash == self.hash and self._extends(saved["horizon"])
         except (RuntimeError, KeyError, TypeError, EOFError, OSError, ValueError, pickle.UnpicklingError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise UserError(f"{path}: not a usable checkpoint ({reason}); remove it to start over") from error
-        if saved_hash != self.hash:
+        if not usable:
             if self.overwrite:
                 return None
             raise UserError(
-                f"{path}: belongs to settings {saved_hash[:8]}, this run has {self.hash[:8]}; remove it to start over"
+                f"{path}: belongs to settings {saved_hash[:8]} or to other epochs, this run has {self.hash[:8]}; remove it to "
+                "start over"
             )
         self.history = history
         self._seconds_before = seconds
@@ -133,7 +137,8 @@ class Run:
             return
         with atomic_path(self.folder / "checkpoint.pt") as temporary:
             torch.save(
-                {"config_hash": self.hash, "state": dict(state), "history": self.history, "seconds": self.seconds},
+                {"config_hash": self.hash, "horizon": self._horizon, "state": dict(state)}
+                | {"history": self.history, "seconds": self.seconds},
                 temporary,
             )
         self._saved = time.monotonic()

@@ -91,6 +91,21 @@ def test_a_finished_run_is_continued_to_more_epochs(start, experiment, method):
             start(experiment, "continued", "--method", method, *other)
 
 
+def test_a_checkpoint_that_went_farther_or_reported_less_is_not_continued(start):
+    """Also where ``config.yaml`` is gone, as it is when Snakemake runs a stale job again."""
+    for name, other in (("fewer", ["4", "[1, 2, 3, 4]"]), ("other", ["6", "[1, 2, 4, 6]"])):
+        other = ["--epochs", other[0], "--report-epochs", other[1]]
+        undisturbed = start("introvae", f"undisturbed-{name}", *other)
+        folder = start("introvae", name, "--epochs", "5", "--report-epochs", "[1, 2, 3, 5]")
+        for file in ("config.yaml", "metrics.json", "history.csv"):
+            (folder / file).unlink()
+        with pytest.raises(UserError, match=r"checkpoint\.pt: belongs to .* other epochs"):
+            start("introvae", name, *other)
+        start("introvae", name, *other, "--overwrite")
+        for file in ("metrics.json", "history.csv"):
+            assert (folder / file).read_bytes() == (undisturbed / file).read_bytes()
+
+
 def test_the_classifier_resumes_too(start, monkeypatch):
     undisturbed = start("digit_classifier", "undisturbed", "--epochs", "2")
     save = Run.save
