@@ -79,6 +79,7 @@ class StepSizes(Strict):
     lowest: float = Field(gt=0, description="smallest step size of the sweep")
     highest: float = Field(gt=0, description="largest step size of the sweep")
     count: int = Field(ge=2, description="number of step sizes, spaced evenly in the logarithm")
+    refined: int = Field(ge=1, description="further step sizes around the best one of every method and beta")
 
 
 class GradientDescentSettings(Strict):

@@ -116,7 +116,9 @@ def steps_to_converge(
     """Steps until the distance to the minimiser is at most the tolerance, for every combination.
 
     Args:
-        starts: (S, 2) float64. step_sizes: (E,) float64. betas: (B,) float64.
+        starts: (S, 2) float64.
+        step_sizes: (E,) float64, or (B, E) where every beta has its own.
+        betas: (B,) float64.
         progress: a tqdm bar to advance, or None.
 
     Returns:
@@ -124,9 +126,10 @@ def steps_to_converge(
     """
     import torch
 
-    shape = (len(betas), len(step_sizes), len(starts))
+    shape = (len(betas), step_sizes.shape[-1], len(starts))
     grid = torch.cartesian_prod(*(torch.arange(size) for size in shape))
-    beta, step_size, points = betas[grid[:, 0]], step_sizes[grid[:, 1]], starts[grid[:, 2]]
+    beta, points = betas[grid[:, 0]], starts[grid[:, 2]]
+    step_size = step_sizes.expand(shape[:2])[grid[:, 0], grid[:, 1]]
     minimiser = torch.tensor(function.minimiser, dtype=points.dtype)
     result = torch.full((len(grid),), NOT_CONVERGED, dtype=torch.int32)
     active = torch.arange(len(grid))
@@ -213,6 +216,26 @@ def step_size_grid(settings: "GradientDescentSettings") -> "torch.Tensor":
     return torch.logspace(float(low), float(high), grid.count, dtype=torch.float64)
 
 
+def fine_step_sizes(steps: "Tensor", step_sizes: "Tensor", settings: "GradientDescentSettings") -> "Tensor":
+    """Step sizes (B, R) around the best of the grid for every beta, so that its spacing does not decide between methods.
+
+    They lie between the neighbours of the step size with the fewest steps, on average over every second start (those
+    that settings are chosen on); a start that does not arrive counts as ``max_steps + 1``.
+
+    Args:
+        steps: (B, E, S), what `steps_to_converge` returned for the grid.
+        step_sizes: (E,) the grid, evenly spaced in the logarithm.
+        settings: ``step_sizes.refined`` is R.
+    """
+    import torch
+
+    counted = torch.where(steps >= 0, steps, settings.max_steps + 1)[:, :, ::2].double()
+    best = step_sizes[counted.mean(-1).argmin(-1)]
+    spacing = float((step_sizes[1] / step_sizes[0]).log())
+    offsets = torch.linspace(-spacing, spacing, settings.step_sizes.refined + 2, dtype=torch.float64)[1:-1]
+    return best.unsqueeze(-1) * offsets.exp()
+
+
 def run(request: command_line.Request) -> None:
     """Sweep one function with one step rule and write the run folder."""
     import torch
@@ -248,7 +271,11 @@ def run(request: command_line.Request) -> None:
         betas = torch.tensor(settings.betas if METHODS[method] else [0.0], dtype=torch.float64)
         with progress_bar(settings.max_steps, f"{function.name} {step_rule} {method}", "step") as progress:
             steps = steps_to_converge(function, method, step_rule, starts, step_sizes, betas, settings, progress)
-        samples[f"steps_{method}"] = steps.numpy()
+        fine = fine_step_sizes(steps, step_sizes, settings)
+        with progress_bar(settings.max_steps, f"{function.name} {step_rule} {method}, refined", "step") as progress:
+            fine_steps = steps_to_converge(function, method, step_rule, starts, fine, betas, settings, progress)
+        samples |= {f"steps_{method}": steps.numpy(), f"fine_steps_{method}": fine_steps.numpy()}
+        samples[f"fine_step_sizes_{method}"] = fine.numpy()
         metrics[method] = {
             "converged_share": (steps >= 0).double().mean(-1).tolist(),
             "diverged_share": (steps == DIVERGED).double().mean(-1).tolist(),

@@ -113,8 +113,9 @@ def run(request: command_line.Request) -> None:
             diverged = not all(np.isfinite(value) for value in row.values() if isinstance(value, float))
             if epoch in settings.report_epochs and not diverged:
                 if settings.batch_statistics == "recomputed":
-                    batches = [_augment(images, flip=False) for images in train.split(settings.batch_size)]
-                    recompute_batch_statistics(networks, batches, settings)
+                    recompute_batch_statistics(
+                        networks, lambda: (_augment(x, flip=False) for x in train.split(settings.batch_size)), settings
+                    )
                 for part, images in evaluated.items():
                     reconstructions = reconstruct(networks, images, settings)
                     row |= _measure(images, reconstructions, part, pristine)
@@ -156,7 +157,8 @@ def verdict(row: dict[str, Any]) -> str:
     """
     import math
 
-    if not all(math.isfinite(value) for value in row.values() if isinstance(value, float)):
+    measured = {name: value for name, value in row.items() if isinstance(value, float) and not name.endswith("_niqe")}
+    if not all(map(math.isfinite, measured.values())):  # NIQE has no value for constant images
         return "diverged"
     if row["kl_real"] < COLLAPSED_KL:
         return "posterior collapsed"

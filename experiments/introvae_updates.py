@@ -6,7 +6,7 @@ encoder's leaves the generator's weights out, the generator's goes through the e
 passes are not merged, since batch normalisation would then mix real, reconstructed and sampled images.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -156,28 +156,31 @@ def _gradient_norm(network: nn.Module) -> Tensor:
     return nn.utils.get_total_norm([p.grad for p in network.parameters() if p.grad is not None])
 
 
-def recompute_batch_statistics(networks: Networks, images: Sequence[Tensor], settings: IntroVAESettings) -> None:
+def recompute_batch_statistics(
+    networks: Networks, batches: Callable[[], Iterable[Tensor]], settings: IntroVAESettings
+) -> None:
     """Set the statistics of batch normalisation to their means over real images and their reconstructions.
 
     While training, the encoder meets real, reconstructed and sampled images in turn and its running averages mix them, so
     that in evaluation mode no kind of image has the statistics it was trained with. The averages are replaced, the
     encoder's first, then the generator's for the codes of the encoder as it will be used. (Precise batch normalisation,
-    Wu and Johnson 2021.) Training itself does not read them. Without batch normalisation nothing happens.
+    Wu and Johnson 2021.) Training itself does not read them. Without batch normalisation nothing changes.
 
     Args:
         networks: in training mode; updated in place.
-        images: batches (N, C, S, S) in [0, 1].
+        batches: called twice, each time gives batches (N, C, S, S) in [0, 1] one by one.
         settings: precision.
     """
     with torch.no_grad():
-        with _cumulative_averages(networks.encoder), autocast(images[0], settings):
-            for batch in images:
-                networks.encoder(batch)
+        with _cumulative_averages(networks.encoder):
+            for images in batches():
+                with autocast(images, settings):
+                    networks.encoder(images)
         networks.encoder.eval()
-        with _cumulative_averages(networks.generator), autocast(images[0], settings):
-            codes = [networks.encoder(batch)[0] for batch in images]
-            for batch in codes:
-                networks.generator(batch)
+        with _cumulative_averages(networks.generator):
+            for images in batches():
+                with autocast(images, settings):
+                    networks.generator(networks.encoder(images)[0])
         networks.encoder.train()
 
 

@@ -54,24 +54,28 @@ class Sweep:
         self.judged = np.arange(len(self.starts)) % 2 == 1
 
     def steps(self, method: str) -> np.ndarray:
-        """(betas, step sizes, starts) float, `limit` where the minimum was not reached."""
-        steps = self.samples[f"steps_{method}"].astype(float)
-        return np.where(steps >= 0, steps, self.limit)
+        """(betas, step sizes of the grid, starts) float, `limit` where the minimum was not reached."""
+        return self._counted(self.samples[f"steps_{method}"])
+
+    def _counted(self, steps: np.ndarray) -> np.ndarray:
+        return np.where(steps >= 0, steps, self.limit).astype(float)
 
     def tune(self, method: str, beta: float | None = None) -> Tuned:
-        """Choose step size, and beta unless given, by the mean number of steps over every second start."""
-        steps = self.steps(method)
+        """Choose step size, of the grid or refined, and beta unless given, by the mean steps over every second start."""
+        steps = np.concatenate((self.steps(method), self._counted(self.samples[f"fine_steps_{method}"])), axis=1)
+        grid = np.broadcast_to(self.step_sizes, (len(steps), len(self.step_sizes)))
+        step_sizes = np.concatenate((grid, self.samples[f"fine_step_sizes_{method}"]), axis=1)
         candidates = list(range(len(steps)))
         if beta is not None and method != "plain":
             candidates = [self.betas.index(beta)]
         score = steps[:, :, ~self.judged].mean(-1)
         best_beta, best_step = min(
-            ((b, e) for b in candidates for e in range(len(self.step_sizes))), key=lambda index: score[index]
+            ((b, e) for b in candidates for e in range(step_sizes.shape[1])), key=lambda index: score[index]
         )
         chosen = steps[best_beta, best_step]
         return Tuned(
             beta=float("nan") if method == "plain" else float(self.betas[best_beta]),
-            step_size=float(self.step_sizes[best_step]),
+            step_size=float(step_sizes[best_beta, best_step]),
             steps=chosen,
             converged=chosen < self.limit,
             judged=self.judged,

@@ -15,6 +15,9 @@ from experiments.analysis import autoencoder, collapse, descent, reading
 from experiments.analysis.statistics import Estimate, mean_over_seeds, share
 from experiments.config import Settings
 
+NO_ESTIMATE = Estimate(float("nan"), float("nan"), float("nan"), 0)
+"""The runs do not allow one; the verdict is then inconclusive."""
+
 
 class Evidence:
     """The runs of one scale and the published numbers, each read once.
@@ -96,6 +99,8 @@ def autoencoder_frontier(evidence: Evidence) -> Estimate:
         rows = last[last["seed"] == seed].set_index("method")[["test_l1", "test_mse"]]
         line = rows[rows.index.str.startswith("lambda-") & (rows["test_l1"] > 0)].sort_values("test_l1")
         ours = rows.loc[autoencoder.SOFTADAPT]
+        if not line["test_l1"].iloc[0] <= ours["test_l1"] <= line["test_l1"].iloc[-1]:
+            return NO_ESTIMATE  # beyond the grid there is no frontier to compare with
         error = np.exp(np.interp(np.log(ours["test_l1"]), np.log(line["test_l1"]), np.log(line["test_mse"])))
         ratios.append(ours["test_mse"] / error)
     return mean_over_seeds(np.array(ratios))
@@ -112,26 +117,37 @@ def introvae_training_time(evidence: Evidence) -> Estimate:
 
 
 def _extra_training_time(history: pd.DataFrame, fixed: str) -> Estimate:
-    seconds = history.groupby(["method", "seed"])["train_seconds"].first()
-    return mean_over_seeds(seconds["softadapt"].to_numpy() / seconds[fixed].to_numpy() - 1)
+    """Pairs of which a run stopped early do not count: less training is not cheaper training."""
+    tables = history.pivot_table(index="seed", columns="method", values=["train_seconds", "epoch"], aggfunc="max")
+    whole = (tables["epoch"][["softadapt", fixed]] == history["epoch"].max()).all(axis=1)
+    seconds = tables["train_seconds"][whole]
+    return mean_over_seeds((seconds["softadapt"] / seconds[fixed] - 1).to_numpy())
 
 
 def introvae_difference(
     evidence: Evidence, *, part: str, measure: str, report: int, ours: str = "softadapt", theirs: str = "fixed"
 ) -> Estimate:
-    """A measure at a report epoch, method `ours` minus method `theirs`, paired by seed; diverged runs do not count."""
-    epoch = evidence.settings.introvae.report_epochs[report]
-    rows = evidence.introvae[evidence.introvae["epoch"] == epoch]
+    """A measure at a report epoch, method `ours` minus method `theirs`, paired by seed.
+
+    No estimate if a run has diverged: the survivors' mean would speak for a method that fails.
+    """
+    settings = evidence.settings.introvae
+    rows = evidence.introvae[evidence.introvae["epoch"] == settings.report_epochs[report]]
     values = rows.pivot_table(index="seed", columns="method", values=f"{part}_{measure}")
-    return mean_over_seeds((values[ours] - values[theirs]).dropna().to_numpy())
+    values = values.reindex(index=settings.seeds, columns=[ours, theirs])
+    if values.isna().any(axis=None):
+        return NO_ESTIMATE
+    return mean_over_seeds((values[ours] - values[theirs]).to_numpy())
 
 
 def introvae_without_warmup(evidence: Evidence) -> Estimate:
-    """Final PSNR of SoftAdapt on held-out images; no evidence if the scale trains with a warm-up."""
-    if evidence.settings.introvae.warmup_epochs:
-        return Estimate(float("nan"), float("nan"), float("nan"), 0)
-    rows = evidence.introvae[evidence.introvae["epoch"] == evidence.settings.introvae.report_epochs[-1]]
-    return mean_over_seeds(rows[rows["method"] == "softadapt"]["held_out_psnr"].to_numpy())
+    """Final PSNR of SoftAdapt on held-out images; no estimate if the scale trains with a warm-up or a run diverged."""
+    settings = evidence.settings.introvae
+    rows = evidence.introvae[evidence.introvae["epoch"] == settings.report_epochs[-1]]
+    values = rows[rows["method"] == "softadapt"]["held_out_psnr"].dropna().to_numpy()
+    if settings.warmup_epochs or len(values) < len(settings.seeds):
+        return NO_ESTIMATE
+    return mean_over_seeds(values)
 
 
 def published_niqe_spread(evidence: Evidence) -> Estimate:

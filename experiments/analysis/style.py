@@ -52,7 +52,9 @@ def save(figure: Figure, folder: Path, name: str) -> None:
 
 
 def band(axes: Axes, x: np.ndarray, values: np.ndarray, color: str, label: str, linestyle: str = "-") -> None:
-    """Draw the mean over seeds of `values` (seeds, x) and the range from the lowest to the highest seed."""
+    """Draw the mean over seeds of `values` (seeds, x) and the range from the lowest to the highest seed, if any."""
+    if values.size == 0:
+        return
     axes.plot(x, values.mean(0), color=color, label=label, linestyle=linestyle)
     axes.fill_between(x, values.min(0), values.max(0), color=color, alpha=0.2, linewidth=0)
 

@@ -47,7 +47,7 @@ def niqe(images: Tensor) -> np.ndarray:
         images: (N, C, H, W) floating point in [0, 1], C = 1 or 3.
 
     Returns:
-        (N,) float64, lower is better.
+        (N,) float64, lower is better; NaN for an image of constant blocks.
 
     Raises:
         ValueError: for images that hold fewer than four blocks of 96 px, whose score would collapse to a constant of
@@ -74,7 +74,7 @@ def niqe_pooled(images: Tensor, block_size: int = 96, model: PristineModel | Non
         model: pristine model of this block size (`fit_pristine_model`); ``None`` is LIVE's, of 96 px.
 
     Returns:
-        One value for the set, lower is better.
+        One value for the set, lower is better; NaN if all but three blocks are constant.
 
     Raises:
         ValueError: if the set holds fewer than four blocks, or block size and model disagree.
@@ -105,6 +105,7 @@ def fit_pristine_model(images: Tensor, block_size: int, sharpest: float = 0.75) 
     _, deviation = _normalised(_grey_blocks_whole(images, block_size))
     sharpness = _blocks(deviation, block_size).mean((-2, -1))
     kept = features[sharpness > sharpest * sharpness.max(-1, keepdims=True)]
+    kept = kept[np.isfinite(kept).all(-1)]
     if len(kept) <= FEATURES:
         raise ValueError(
             f"{len(kept)} sharp blocks of {block_size} px cannot fit {FEATURES} features; give more images"
@@ -113,8 +114,13 @@ def fit_pristine_model(images: Tensor, block_size: int, sharpest: float = 0.75) 
 
 
 def gaussian_distance(features: np.ndarray, model: PristineModel) -> float:
-    """Distance of the Gaussian of feature rows (n, 36) from the pristine one; rows with NaN do not count."""
+    """Distance of the Gaussian of feature rows (n, 36) from the pristine one.
+
+    Rows with NaN, those of constant blocks, do not count; with fewer than four others the distance is NaN.
+    """
     rows = features[np.isfinite(features).all(-1)]
+    if len(rows) < MINIMUM_BLOCKS:
+        return float("nan")
     difference = rows.mean(0) - model.mean
     pooled = (np.cov(rows, rowvar=False) + model.covariance) / 2
     return float(np.sqrt(difference @ np.linalg.pinv(pooled) @ difference))

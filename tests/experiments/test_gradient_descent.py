@@ -62,6 +62,25 @@ def test_the_batch_counts_the_steps_of_trajectories_written_out(function, step_r
                 assert int(counted[b, e, s]) == expected
 
 
+def test_every_beta_may_have_its_own_step_sizes():
+    starts = gd.sobol_starts(BEALE, 4, seed=1)
+    betas = torch.tensor([-0.5, 0.1], dtype=torch.float64)
+    own = torch.tensor([[2e-3, 2e-2], [1e-2, 5e-2]], dtype=torch.float64)
+    together = gd.steps_to_converge(BEALE, "original", "fixed", starts, own, betas, SETTINGS)
+    for b in range(2):
+        alone = gd.steps_to_converge(BEALE, "original", "fixed", starts, own[b], betas[b : b + 1], SETTINGS)
+        assert torch.equal(together[b], alone[0])
+
+
+def test_refined_step_sizes_lie_around_the_best_of_every_beta_for_the_starts_that_choose():
+    settings = SETTINGS.model_copy(update={"step_sizes": SETTINGS.step_sizes.model_copy(update={"refined": 3})})
+    step_sizes = torch.tensor([0.01, 0.1, 1.0], dtype=torch.float64)
+    steps = torch.tensor([[[9, 1], [5, 900], [6, 1]], [[7, 2], [gd.NOT_CONVERGED, 1], [gd.DIVERGED, 1]]])
+    fine = gd.fine_step_sizes(steps, step_sizes, settings)
+    expected = [[0.1 * 10**e for e in (-0.5, 0, 0.5)], [0.01 * 10**e for e in (-0.5, 0, 0.5)]]
+    torch.testing.assert_close(fine, torch.tensor(expected, dtype=torch.float64))
+
+
 def test_a_start_within_the_tolerance_takes_no_step():
     start = torch.tensor([[1.0, 1.0]], dtype=torch.float64)
     one = torch.tensor([0.1], dtype=torch.float64)

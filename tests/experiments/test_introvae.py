@@ -33,7 +33,7 @@ def test_statistics_are_means_over_real_images_and_the_codes_that_will_be_decode
     networks = build_networks(settings, 1, CPU)
     images = batches()
     networks.encoder(torch.rand(8, 1, 16, 16) * 0.1)  # leaves other statistics behind
-    recompute_batch_statistics(networks, images, settings)
+    recompute_batch_statistics(networks, lambda: images, settings)
     first = networks.encoder.features[1]
     inputs = [networks.encoder.features[0](batch * 2 - 1) for batch in images]
     torch.testing.assert_close(first.running_mean, torch.stack([x.mean((0, 2, 3)) for x in inputs]).mean(0))
@@ -57,7 +57,7 @@ def test_recomputing_does_not_touch_what_training_goes_on_with(settings):
     images = batches()
     parameters = [parameter.clone() for parameter in networks.encoder.parameters()]
     random = torch.get_rng_state()
-    recompute_batch_statistics(networks, images, settings)
+    recompute_batch_statistics(networks, lambda: images, settings)
     assert torch.equal(random, torch.get_rng_state())
     assert all(torch.equal(a, b) for a, b in zip(parameters, networks.encoder.parameters(), strict=True))
 
@@ -69,7 +69,7 @@ def test_a_reconstruction_does_not_depend_on_the_batch_that_an_image_sits_in(set
     networks = build_networks(settings, 1, CPU)
     for images in batches():
         warmup_step(networks, images, settings)
-    recompute_batch_statistics(networks, batches(), settings)
+    recompute_batch_statistics(networks, batches, settings)
     images = torch.rand(6, 1, 16, 16)
     together = reconstruct(networks, images, settings)
     alone = torch.cat([reconstruct(networks, image[None], settings) for image in images])
@@ -141,6 +141,7 @@ def test_compiled_networks_keep_the_names_of_their_state(settings):
     [
         ({"epoch": 9, "kl_real": 80.0, "beyond_margin_share": 0.4}, "trained"),
         ({"epoch": 9, "kl_real": 80.0}, "trained"),
+        ({"epoch": 9, "kl_real": 80.0, "prior_niqe": float("nan")}, "trained"),
         ({"epoch": 9, "kl_real": float("nan"), "beyond_margin_share": 0.4}, "diverged"),
         ({"epoch": 9, "kl_real": 80.0, "reconstruction": float("inf")}, "diverged"),
         ({"epoch": 9, "kl_real": 0.3, "beyond_margin_share": 0.0}, "posterior collapsed"),

@@ -1,5 +1,6 @@
 """The training experiments on small made data: what they write, that seeds decide everything, and exact resumption."""
 
+import copy
 import json
 
 import numpy as np
@@ -179,6 +180,19 @@ def test_introvae_history_and_samples(start):
     assert json.loads((folder / "metrics.json").read_text())["verdict"] == "trained"
 
 
+@pytest.mark.parametrize("normalization", ["batch", "group"])
+def test_batch_statistics_are_recomputed_or_left_running(start, normalization):
+    folders = [
+        start("introvae", name, "--normalization", normalization, "--batch-statistics", name)
+        for name in ("running", "recomputed")
+    ]
+    running, recomputed = (pd.read_csv(folder / "history.csv") for folder in folders)
+    measured = [name for name in running if name.endswith(("_psnr", "_ssim", "_niqe"))]
+    trained = [name for name in running if name not in measured]
+    pd.testing.assert_frame_equal(running[trained], recomputed[trained], check_exact=True)
+    assert (running[measured].equals(recomputed[measured])) == (normalization == "group")
+
+
 def test_warmup_is_a_plain_vae(start):
     folder = start("introvae", "run", "--warmup-epochs", "2")
     history = pd.read_csv(folder / "history.csv")
@@ -198,12 +212,18 @@ def test_a_classifier_that_fails_its_bar_is_refused(start):
         start("digit_classifier", "bad", "--minimum-accuracy", "100", "--learning-rate", "1e-9")
 
 
-def test_adversarial_step_is_the_equations_written_out(tiny_config):
-    """Gradients of both updates, in float64, against autograd on a literal transcription; and who may change."""
-    settings = load(tiny_config).introvae
+@pytest.mark.parametrize("normalization", ["batch", "group"])
+@pytest.mark.parametrize("hinge", ["image", "batch"])
+def test_adversarial_step_is_the_equations_written_out(tiny_config, normalization, hinge):
+    """Gradients of both updates, in float64, against autograd on a literal transcription; and who may change.
+
+    With batch normalisation the separate encoder passes of the published code matter: merged ones have other statistics.
+    """
+    settings = load(tiny_config).introvae.model_copy(update={"normalization": normalization, "hinge": hinge})
     torch.manual_seed(0)
     networks = introvae_updates.build_networks(settings, 1, torch.device("cpu"))
     encoder, generator = networks.encoder.double(), networks.generator.double()
+    twins = copy.deepcopy(encoder), copy.deepcopy(generator)
     images = torch.rand(6, 1, 16, 16, dtype=torch.float64)
     method = settings.methods["fixed"]
     balance_encoder = build(method.encoder, COMPONENTS["encoder"]).double()
@@ -218,29 +238,38 @@ def test_adversarial_step_is_the_equations_written_out(tiny_config):
     networks.encoder_optimizer.step = lambda: record("encoder", encoder, generator)
     networks.generator_optimizer.step = lambda: record("generator", generator, encoder)
     torch.manual_seed(1)
-    introvae_updates.adversarial_step(networks, images, balance_encoder, balance_generator, settings, method.margin)
+    margin = 30.0  # within reach, so that the hinge of an image and that of the batch differ
+    losses = introvae_updates.adversarial_step(networks, images, balance_encoder, balance_generator, settings, margin)
 
     def kl(pair):
         mu, logvar = pair
         return (-0.5 * (1 + logvar - mu**2 - logvar.exp())).sum(1)
 
+    def hinge_of(x):
+        divergence = kl(E(x.detach()))
+        return (margin - (divergence if hinge == "image" else divergence.mean())).clamp(min=0).mean()
+
     torch.manual_seed(1)
-    mean, log_variance = encoder(images)
-    x_r = generator(mean + (log_variance / 2).exp() * torch.randn_like(mean))
-    x_p = generator(torch.randn_like(mean))
+    E, G = twins
+    mean, log_variance = E(images)
+    x_r = G(mean + (log_variance / 2).exp() * torch.randn_like(mean))
+    x_p = G(torch.randn_like(mean))
     error = settings.reconstruction_scale * 0.5 * ((x_r - images) ** 2).sum((1, 2, 3)).mean()
-    hinge = sum((method.margin - kl(encoder(x.detach()))).clamp(min=0).mean() for x in (x_r, x_p))
-    loss_encoder = kl((mean, log_variance)).mean() + 0.25 * hinge + 4.0 * error
-    expected = torch.autograd.grad(loss_encoder, list(encoder.parameters()), retain_graph=True)
+    loss_encoder = kl((mean, log_variance)).mean() + 0.25 * (hinge_of(x_r) + hinge_of(x_p)) + 4.0 * error
+    expected = torch.autograd.grad(loss_encoder, list(E.parameters()), retain_graph=True)
     torch.testing.assert_close(gradients["encoder"], list(expected))
     assert all(others["encoder"])  # the encoder's update leaves no gradient on the generator
 
-    loss_generator = 0.25 * (kl(encoder(x_r)).mean() + kl(encoder(x_p)).mean()) + 4.0 * error
-    expected = torch.autograd.grad(loss_generator, list(generator.parameters()))
+    loss_generator = 0.25 * (kl(E(x_r)).mean() + kl(E(x_p)).mean()) + 4.0 * error
+    expected = torch.autograd.grad(loss_generator, list(G.parameters()))
     torch.testing.assert_close(gradients["generator"], list(expected))
     for kept, parameter in zip(gradients["encoder"], encoder.parameters(), strict=True):
         assert torch.equal(parameter.grad, kept)  # nor does the generator's add to the encoder's
         assert parameter.requires_grad
+    for network, twin in ((encoder, E), (generator, G)):
+        torch.testing.assert_close(dict(network.named_buffers()), dict(twin.named_buffers()))
+    norm = torch.cat([gradient.flatten() for gradient in gradients["encoder"]]).norm()
+    torch.testing.assert_close(losses["gradient_norm_encoder"], norm)
 
 
 def test_celeba_runs_one_epoch_at_the_papers_settings_made_small(tmp_path, tiny_config):

@@ -111,3 +111,31 @@ def test_constants_of_lives_model():
 def test_niqe_refuses_what_it_cannot_judge(images, message):
     with pytest.raises(ValueError, match=message):
         niqe(images)
+
+
+def test_constant_images_have_no_niqe_and_break_nothing():
+    random = torch.rand(60, 1, 32, 32, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    model = fit_pristine_model(random, 32)
+    flat = torch.full((8, 1, 32, 32), 0.5, dtype=torch.float64)
+    assert np.isnan(niqe_pooled(flat, 32, model))
+    assert niqe_pooled(torch.cat((random, flat)), 32, model) == pytest.approx(niqe_pooled(random, 32, model))
+    with_flat = fit_pristine_model(torch.cat((random, flat)), 32)
+    np.testing.assert_allclose(with_flat.covariance, model.covariance)
+    assert np.isnan(niqe(torch.ones(1, 1, 192, 192))).all()
+
+
+@pytest.mark.parametrize("block_size", [16, 32, 64])
+def test_pooled_niqe_of_small_blocks_ranks_clean_blurred_noisy(block_size):
+    """With a pristine model of that block size, as the reconstructions of small faces are measured."""
+    from skimage import color, data
+
+    grey = np.stack([color.rgb2gray(image)[:256, :384] for image in (data.astronaut(), data.coffee(), data.chelsea())])
+    tiles = grey.reshape(3, 256 // 64, 64, 384 // 64, 64).swapaxes(2, 3).reshape(-1, 1, 64, 64)
+    clean = torch.from_numpy(tiles)
+    pristine, others = clean[::2], clean[1::2]
+    model = fit_pristine_model(pristine, block_size)
+    blurred = torch.from_numpy(ndimage.gaussian_filter(others.numpy(), (0, 0, 1, 1), mode="nearest"))
+    noise = torch.randn(others.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    scores = [niqe_pooled(x.clamp(0, 1), block_size, model) for x in (others, blurred, blurred + 0.3 * noise)]
+    assert scores == sorted(scores)
+    assert scores[1] > 1.3 * scores[0]
