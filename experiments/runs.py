@@ -48,8 +48,8 @@ class Run:
 
     Args:
         folder: where the run lives.
-        config: the resolved settings, plain YAML values; ``config["experiment"]`` names the experiment, and a
-            fingerprint of its code is added, since results of other code are other results.
+        config: the resolved settings, plain YAML values; ``config["experiment"]`` names the experiment. A fingerprint of
+            its code and the number of threads are added, since with others the results are others.
         overwrite: discard what a run with other settings or code left there, instead of refusing. Nothing is discarded
             or written before `start`, so that a run whose rules or data are refused leaves the folder as it was.
         extendable: training up to an epoch does not depend on how many follow, so that a run with fewer ``epochs``, all
@@ -63,7 +63,8 @@ class Run:
         self, folder: Path | str, config: Mapping[str, Any], *, overwrite: bool = False, extendable: bool = False
     ) -> None:
         self.folder = Path(folder)
-        self.config = dict(config) | {"code": code_fingerprint(config["experiment"])}
+        self.config = dict(config) | {"threads": torch.get_num_threads()}
+        self.config["code"] = code_fingerprint(config["experiment"])
         self.overwrite = overwrite
         horizon = ("epochs", "report_epochs") if extendable else ()
         self._horizon = {key: self.config["settings"][key] for key in horizon}

@@ -61,6 +61,13 @@ def test_another_run_in_the_folder_is_refused_with_hashes_and_keys(tmp_path):
     assert Run(tmp_path, other, overwrite=True).resume() is None
 
 
+def test_a_run_with_other_threads_is_another_run(tmp_path):
+    Run(tmp_path, CONFIG).save({"epoch": 1}, now=True)
+    torch.set_num_threads(2)
+    with pytest.raises(UserError, match="differ in threads"):
+        Run(tmp_path, CONFIG)
+
+
 def test_a_start_that_is_refused_changes_nothing(tmp_path):
     """The rules and the data are looked at after the run is opened and before it starts."""
     Run(tmp_path / "new", CONFIG)
