@@ -100,12 +100,14 @@ rule fetch_mnist:
 rule fetch_faces:
     output:
         touch(f"{RESULTS}/{{faces}}.verified"),
+    params:  # CelebA is cropped and resized once, before the runs that share it start together
+        size=lambda wildcards: f"--image-size {SETTINGS.introvae.image_size}" if wildcards.faces == "celeba" else "",
     log:
         f"{LOGS}/fetch_{{faces}}.log",
     benchmark:
         f"{TIMES}/fetch_{{faces}}.tsv"
     shell:
-        "python -m experiments.data fetch {wildcards.faces} --data-dir {DATA} > {log} 2>&1"
+        "python -m experiments.data fetch {wildcards.faces} {params.size} --data-dir {DATA} > {log} 2>&1"
 
 
 rule gradient_descent:

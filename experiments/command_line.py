@@ -4,6 +4,7 @@ Kept free of torch, so that ``--help`` answers at once.
 """
 
 import argparse
+import ast
 import copy
 import hashlib
 import json
@@ -14,10 +15,14 @@ from typing import Any, get_args, get_origin
 import yaml
 from pydantic import BaseModel
 
-from experiments.config import Settings, read_yaml, require, run_folder, validate
+from experiments.config import WEIGHTINGS_FOLDER, Settings, read_yaml, require, run_folder, validate
 from experiments.errors import UserError
 
-_KEEP = {"seeds", "seed", "methods", "lambdas"}
+_KEEP = {"seeds", "seed", "methods"}
+"""Keys that ``--seed`` and ``--method`` choose from."""
+
+_CHOSEN_BY_METHOD = {"rule", "weights"}
+"""Keys of a weighting rule that make a method what it is; the weights have a name per component of each network."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +88,13 @@ def parse(
     run.add_argument("--output", type=Path, help="run folder (default: below results, by what is asked for)")
     run.add_argument("--threads", type=int, default=1, help="CPU threads (default: %(default)s); results depend on it")
     run.add_argument("--overwrite", action="store_true", help="discard a run with other settings in that folder")
+    if experiment != "gradient_descent":
+        run.add_argument(
+            "--data-dir",
+            metavar="FOLDER",
+            default=scale.data_dir,
+            help="folder of the data sets (default: %(default)s)",
+        )
     if experiment == "sparse_autoencoder":
         judge = run_folder(scale.scale, "digit_classifier", "default", scale.digit_classifier.seed)
         run.add_argument(
@@ -91,27 +103,40 @@ def parse(
     model: Any = Settings.model_fields[experiment].annotation
     keys = _add_options(parser.add_argument_group(f"settings ({experiment})"), model, section)
     method_keys = _add_method_options(parser, model) if with_methods else []
-    rule_keys = _add_rule_options(parser, section) if with_methods else []
+    rule_flags = _add_rule_options(parser, section) if with_methods else {}
     options = vars(parser.parse_args(arguments))
 
     changed = copy.deepcopy(values)
-    overrides = {key: _read_value(key, options[key]) for key in keys if options[key] is not None}
+    changed["data_dir"] = options.get("data_dir", scale.data_dir)
+    overrides = {key: _read_value(_flag(key), options[key]) for key in keys if options[key] is not None}
     for key, value in overrides.items():
         *parents, last = key.split(".")
         target = changed[experiment]
         for parent in parents:
             target = target[parent]
         target[last] = value
-    rule_overrides = {key: _read_value(key, options[f"rule_{key}"]) for key in rule_keys if options[f"rule_{key}"]}
-    method_overrides = {key: _read_value(key, options[key]) for key in method_keys if options[key]}
+    rule_overrides = {
+        key: _read_value(flag, options[f"rule_{key}"])
+        for key, flag in rule_flags.items()
+        if options[f"rule_{key}"] is not None
+    }
+    method_overrides = {key: _read_value(_flag(key), options[key]) for key in method_keys if options[key] is not None}
     variant = {name: options[name] for name in choices or {}}
     if with_methods:
         variant["method"] = options["method"]
         method = changed[experiment].get("methods", {}).get(options["method"])
         if (rule_overrides or method_overrides) and method is None:
             raise UserError(f"--method {options['method']}: takes no options of a method or of a weighting rule")
-        for spec in _specs(method or {}):
-            spec.update(rule_overrides)
+        specs = _specs(method or {})
+        for key, value in rule_overrides.items():
+            having = [spec for spec in specs if key in _rule_fields(spec["rule"])]
+            if not having:
+                rules = " and ".join(dict.fromkeys(spec["rule"] for spec in specs))
+                raise UserError(
+                    f"{rule_flags[key]}: not an option of --method {options['method']}, whose weighting rule is {rules}"
+                )
+            for spec in having:
+                spec[key] = value
         if method is not None:
             method.update(method_overrides)
     settings = validate(Settings, changed, "command line")
@@ -156,9 +181,7 @@ def _add_options(group: Any, model: type[BaseModel], section: dict[str, Any], pr
             keys += _add_options(group, field.annotation, value if isinstance(value, dict) else {}, f"{key}.")
             continue
         text = (field.description or "").replace("%", "%%")
-        group.add_argument(
-            f"--{key.replace('_', '-')}", dest=key, metavar="VALUE", help=f"{text} (default: {json.dumps(value)})"
-        )
+        group.add_argument(_flag(key), dest=key, metavar="VALUE", help=f"{text} (default: {json.dumps(value)})")
         keys.append(key)
     return keys
 
@@ -170,26 +193,58 @@ def _add_method_options(parser: argparse.ArgumentParser, model: type[BaseModel])
     keys = [key for key, field in fields.items() if get_origin(field.annotation) is not dict]
     for key in keys:
         text = (fields[key].description or "").replace("%", "%%")
-        group.add_argument(
-            f"--{key.replace('_', '-')}", dest=key, metavar="VALUE", help=f"{text} (default: the method's)"
-        )
+        group.add_argument(_flag(key), dest=key, metavar="VALUE", help=f"{text} (default: the method's)")
     return keys
 
 
-def _add_rule_options(parser: argparse.ArgumentParser, section: dict[str, Any]) -> list[str]:
-    """Add an option per key that the config file's weighting rules set; return the keys."""
-    defaults: dict[str, Any] = {}
-    for method in section.get("methods", {}).values():
-        for spec in _specs(method):
-            defaults = {key: value for key, value in spec.items() if key not in ("rule", "weights")} | defaults
+def _add_rule_options(parser: argparse.ArgumentParser, section: dict[str, Any]) -> dict[str, str]:
+    """Add an option per setting of the methods' weighting rules; return their flags by key."""
     group = parser.add_argument_group(
-        "weighting rule of the method", "explained by help(softadapt.SoftAdapt) and the files in experiments/weightings"
+        "weighting rule of the method",
+        "explained by help(softadapt.SoftAdapt) and the files in experiments/weightings; a value goes to every network "
+        "whose rule has the option, and the default is the method's, or else as shown. Weights that are fixed stand in the "
+        "config file, by component.",
     )
-    for key, value in defaults.items():
-        group.add_argument(
-            f"--{key.replace('_', '-')}", dest=f"rule_{key}", metavar="VALUE", help=f"default: {json.dumps(value)}"
-        )
-    return list(defaults)
+    rules = dict.fromkeys(spec["rule"] for method in section.get("methods", {}).values() for spec in _specs(method))
+    fields: dict[str, str] = {}
+    for rule in rules:
+        fields = _rule_fields(rule) | fields
+    flags = {key: _flag(key) for key in fields if key not in _CHOSEN_BY_METHOD}
+    for key, flag in flags.items():
+        try:
+            group.add_argument(flag, dest=f"rule_{key}", metavar="VALUE", help=fields[key])
+        except argparse.ArgumentError:  # an option of the experiment has this name
+            flags[key] = f"--rule-{flag.removeprefix('--')}"
+            group.add_argument(
+                flags[key], dest=f"rule_{key}", metavar="VALUE", help=f"{key} of the rule: {fields[key]}"
+            )
+    return flags
+
+
+def _rule_fields(rule: str) -> dict[str, str]:
+    """The fields of a rule's ``Settings``, each with its type and default as written, inherited ones included.
+
+    They are read from the text of its file, since rules are free to import torch, for which ``--help`` does not wait.
+    """
+    tree = ast.parse((WEIGHTINGS_FOLDER / f"{rule}.py").read_text(encoding="utf-8"))
+    settings = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Settings")
+    fields: dict[str, str] = {}
+    for base in settings.bases:
+        if isinstance(base, ast.Attribute) and base.attr == "Settings":  # of another rule
+            fields |= _rule_fields(ast.unparse(base.value).rsplit(".", 1)[-1])
+    for node in settings.body:
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            default = "" if node.value is None else f" (default: {_as_yaml(node.value)})"
+            fields[node.target.id] = (ast.unparse(node.annotation) + default).replace("%", "%%")
+    return fields
+
+
+def _as_yaml(value: ast.expr) -> str:
+    """A default as the command line takes it, where it is a plain value; else as written."""
+    try:
+        return json.dumps(ast.literal_eval(value))
+    except (ValueError, TypeError):
+        return ast.unparse(value)
 
 
 def _methods(settings: Any) -> dict[str, Any]:
@@ -202,11 +257,17 @@ def _specs(method: dict[str, Any]) -> list[dict[str, Any]]:
     return [method] if "rule" in method else [spec for spec in method.values() if isinstance(spec, dict)]
 
 
-def _read_value(key: str, text: str) -> Any:
+def _flag(key: str) -> str:
+    return f"--{key.replace('_', '-')}"
+
+
+def _read_value(flag: str, text: str) -> Any:
+    if not text.strip():
+        raise UserError(f"{flag}: is empty; give a value, or null for none")
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise UserError(f"--{key.replace('_', '-')} {text}: not a YAML value") from error
+        raise UserError(f"{flag} {text}: not a YAML value") from error
     if isinstance(value, str):  # YAML 1.1 reads 1e-3 as text, for want of a point
         try:
             return float(value)

@@ -33,18 +33,23 @@ SOURCES = {
         "experiments/weightings/*.py",
         "experiments/introvae.py",
         "experiments/introvae_updates.py",
+        "experiments/data/celeba.py",
         "experiments/data/faces.py",
+        "experiments/data/orl_faces.py",
         "experiments/metrics/niqe.py",
+        "experiments/metrics/niqe_live_model.npz",
         "experiments/metrics/psnr.py",
         "experiments/metrics/ssim.py",
     ),
     "niqe_collapse": (
         "experiments/audits/niqe_collapse.py",
         "experiments/metrics/niqe.py",
+        "experiments/metrics/niqe_live_model.npz",
         "experiments/data/faces.py",
+        "experiments/data/orl_faces.py",
     ),
 }
-"""Experiment -> the code that its numbers come from; a change there makes its runs stale."""
+"""Experiment -> the code and the fitted model that its numbers come from; a change there makes its runs stale."""
 
 
 def source_files(experiment: str) -> list[Path]:
@@ -118,6 +123,12 @@ class DigitClassifierSettings(Strict):
     train_images: int = Field(gt=0, le=60000, description="training digits used (60000 is all)")
     seed: int = Field(ge=0, description="seed of initialisation and data order")
     minimum_accuracy: float = Field(ge=0, le=100, description="test accuracy in percent below which the run fails")
+
+    @model_validator(mode="after")
+    def _check(self) -> "DigitClassifierSettings":
+        if self.batch_size > self.train_images:
+            raise ValueError(f"batch_size {self.batch_size} exceeds train_images {self.train_images}; lower batch_size")
+        return self
 
 
 class SparseAutoencoderMethod(Strict):

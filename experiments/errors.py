@@ -1,4 +1,4 @@
-"""The one error a user may cause: one clear line, no traceback."""
+"""What a user may cause or cure: one clear line, no traceback."""
 
 import sys
 from collections.abc import Callable
@@ -12,12 +12,18 @@ class UserError(Exception):
 def run_main(main: Callable[[], None]) -> NoReturn:
     """Run a command-line entry point; a `UserError` becomes one line on stderr and exit code 2.
 
-    Ctrl-C exits with the conventional code 130 and no traceback.
+    So does an error of the file system, such as a folder that may not be written or a full disk. Ctrl-C exits with the
+    conventional code 130 and no traceback.
     """
     try:
         main()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        name = f"{error.filename}: " if error.filename is not None else ""
+        reason = error.strerror or " ".join(str(error).split())
+        print(f"error: {name}{reason}; name another place, or make this one readable and writable", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -257,6 +257,7 @@ def run(request: command_line.Request) -> None:
     if folder.finished:
         print(f"{request.output} is complete")
         return
+    folder.start()
     starts = sobol_starts(function, settings.starts, request.seed)
     step_sizes = step_size_grid(settings)
     illustrated_start = torch.tensor(settings.illustrated_starts[function.name], dtype=torch.float64)

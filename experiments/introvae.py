@@ -73,6 +73,10 @@ def run(request: command_line.Request) -> None:
     _check_blocks(evaluated, settings)
     pristine = _pristine_model(faces.train, settings.niqe_block_size)
     steps = len(train) // settings.batch_size
+    if steps == 0:
+        raise UserError(
+            f"introvae.batch_size {settings.batch_size}: exceeds the {len(train)} training images; lower it (--batch-size)"
+        )
 
     torch.manual_seed(request.seed)
     networks = build_networks(settings, train.shape[1], device)
@@ -219,9 +223,10 @@ def _check_blocks(sets: dict[str, "Tensor"], settings: "IntroVAESettings") -> No
     each = (settings.image_size // settings.niqe_block_size) ** 2
     for part, images in sets.items():
         if len(images) * each < MINIMUM_BLOCKS:
+            remedy = "introvae.evaluated_images" + ("" if part == "train" else f" or introvae.{part}")
             raise UserError(
                 f"introvae: {len(images)} images of the {part} set hold {len(images) * each} blocks of "
-                f"{settings.niqe_block_size} px, NIQE needs {MINIMUM_BLOCKS}; raise {part}, or evaluated_images"
+                f"{settings.niqe_block_size} px, NIQE needs {MINIMUM_BLOCKS}; raise {remedy}, or lower introvae.niqe_block_size"
             )
 
 

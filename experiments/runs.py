@@ -38,6 +38,8 @@ from experiments.files import atomic_path, write_json, write_text
 CHECKPOINT_INTERVAL = 20.0
 """Seconds of training that an interruption may cost; results do not depend on it."""
 
+_RESULTS = ("metrics.json", "history.csv", "samples.npz", "provenance.json")
+
 _VERSIONS = ("torch", "torchvision", "numpy", "scipy", "scikit-image", "piq", "pandas", "matplotlib", "snakemake")
 
 
@@ -46,9 +48,10 @@ class Run:
 
     Args:
         folder: where the run lives.
-        config: the resolved settings, plain YAML values; ``config["experiment"]`` names the experiment, and a
-            fingerprint of its code is added, since results of other code are other results.
-        overwrite: discard what a run with other settings or code left there, instead of refusing.
+        config: the resolved settings, plain YAML values; ``config["experiment"]`` names the experiment. A fingerprint of
+            its code and the number of threads are added, since with others the results are others.
+        overwrite: discard what a run with other settings or code left there, instead of refusing. Nothing is discarded
+            or written before `start`, so that a run whose rules or data are refused leaves the folder as it was.
         extendable: training up to an epoch does not depend on how many follow, so that a run with fewer ``epochs``, all
             else equal, is continued from its last checkpoint. Its ``report_epochs`` must hold the new ones so far.
 
@@ -60,7 +63,8 @@ class Run:
         self, folder: Path | str, config: Mapping[str, Any], *, overwrite: bool = False, extendable: bool = False
     ) -> None:
         self.folder = Path(folder)
-        self.config = dict(config) | {"code": code_fingerprint(config["experiment"])}
+        self.config = dict(config) | {"threads": torch.get_num_threads()}
+        self.config["code"] = code_fingerprint(config["experiment"])
         self.overwrite = overwrite
         horizon = ("epochs", "report_epochs") if extendable else ()
         self._horizon = {key: self.config["settings"][key] for key in horizon}
@@ -68,9 +72,11 @@ class Run:
         self.history: list[dict[str, Any]] = []
         self._seconds_before = 0.0
         self._started = self._saved = time.monotonic()
+        self._stale: list[str] = []
+        self._begun = False
         previous = self._previous_config()
         if previous is not None and config_hash(previous) != config_hash(self.config):
-            stale = ["metrics.json", "history.csv", "samples.npz", "provenance.json"]
+            self._stale = list(_RESULTS)
             same = config_hash(self._identity(previous)) == self.hash
             if not (same and self._extends(previous["settings"])):
                 if not overwrite:
@@ -79,10 +85,25 @@ class Run:
                         f"{self.folder}: holds a run with other settings ({config_hash(previous)[:8]}, this is "
                         f"{config_hash(self.config)[:8]}; they differ in {keys}); pass --overwrite or another --output"
                     )
-                stale.append("checkpoint.pt")
-            for name in stale:
+                self._stale.append("checkpoint.pt")
+
+    def start(self) -> None:
+        """Make the folder this run's: discard what is stale and write ``config.yaml``; nothing when called again.
+
+        Raises:
+            UserError: if the folder cannot be written.
+        """
+        if self._begun:
+            return
+        try:
+            for name in self._stale:
                 (self.folder / name).unlink(missing_ok=True)
-        write_text(self.folder / "config.yaml", yaml.safe_dump(self.config, sort_keys=False))
+            write_text(self.folder / "config.yaml", yaml.safe_dump(self.config, sort_keys=False))
+        except OSError as error:
+            raise UserError(
+                f"{self.folder}: cannot hold a run ({error.strerror}); name a folder that can be written with --output"
+            ) from error
+        self._stale, self._begun = [], True
 
     def _identity(self, config: Mapping[str, Any]) -> dict[str, Any]:
         """What a checkpoint must share with a run that continues it."""
@@ -101,21 +122,31 @@ class Run:
     @property
     def finished(self) -> bool:
         """Whether all results are there."""
-        return all((self.folder / name).exists() for name in ("metrics.json", "history.csv", "provenance.json"))
+        return not self._stale and all(
+            (self.folder / name).exists() for name in ("metrics.json", "history.csv", "provenance.json")
+        )
 
     def resume(self) -> dict[str, Any] | None:
-        """Return the state of the last checkpoint and restore the history, or None to start from the beginning.
+        """`start`; return the state of the last checkpoint and restore the history, or None to start from the beginning.
 
         Raises:
             UserError: if the checkpoint is damaged or belongs to other settings.
         """
+        saved = self._checkpoint()  # first, since a start that it forbids changes nothing
+        self.start()
+        if saved is None:
+            return None
+        self.history, self._seconds_before = saved["history"], saved["seconds"]
+        return saved["state"]
+
+    def _checkpoint(self) -> dict[str, Any] | None:
         path = self.folder / "checkpoint.pt"
-        if not path.exists():
+        if path.name in self._stale or not path.exists():
             return None
         try:
             saved = torch.load(path, weights_only=True, map_location="cpu")
-            saved_hash, state = saved["config_hash"], saved["state"]
-            history, seconds = saved["history"], saved["seconds"]
+            parts = {key: saved[key] for key in ("state", "history", "seconds")}
+            saved_hash = saved["config_hash"]
             usable = saved_hash == self.hash and self._extends(saved["horizon"])
         except (RuntimeError, KeyError, TypeError, EOFError, OSError, ValueError, pickle.UnpicklingError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -127,14 +158,13 @@ class Run:
                 f"{path}: belongs to settings {saved_hash[:8]} or to other epochs, this run has {self.hash[:8]}; remove it to "
                 "start over"
             )
-        self.history = history
-        self._seconds_before = seconds
-        return state
+        return parts
 
     def save(self, state: Mapping[str, Any], *, now: bool = False) -> None:
         """Write a checkpoint if the last is older than `CHECKPOINT_INTERVAL`, or in any case with `now`."""
         if not now and time.monotonic() - self._saved < CHECKPOINT_INTERVAL:
             return
+        self.start()
         with atomic_path(self.folder / "checkpoint.pt") as temporary:
             torch.save(
                 {"config_hash": self.hash, "horizon": self._horizon, "state": dict(state)}
@@ -157,6 +187,7 @@ class Run:
         times: Mapping[str, float] | None = None,
     ) -> None:
         """Write the results; ``metrics.json`` comes last, so that its presence says that all else is there."""
+        self.start()
         if samples is not None:
             with atomic_path(self.folder / "samples.npz") as temporary:
                 arrays: dict[str, Any] = {name: np.asarray(array) for name, array in samples.items()}
@@ -169,8 +200,9 @@ class Run:
         write_json(self.folder / "metrics.json", dict(metrics))
 
     def _previous_config(self) -> dict[str, Any] | None:
+        """The settings of the run in the folder; None where there is nothing of it to lose."""
         path = self.folder / "config.yaml"
-        if not path.exists():
+        if not path.exists() or not any((self.folder / name).exists() for name in (*_RESULTS, "checkpoint.pt")):
             return None
         try:
             previous = yaml.safe_load(path.read_text(encoding="utf-8"))

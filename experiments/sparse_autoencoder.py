@@ -8,7 +8,7 @@ comparable: the mean squared error per pixel, the L1 norm of the code, and the s
 from typing import TYPE_CHECKING, Any
 
 from experiments import command_line
-from experiments.errors import run_main
+from experiments.errors import UserError, run_main
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,7 +28,7 @@ def run(request: command_line.Request) -> None:
     import torch
 
     from experiments.data import mnist
-    from experiments.metrics.classification import load_classifier, percent_correctly_classified
+    from experiments.metrics.classification import judge_identity, load_classifier, percent_correctly_classified
     from experiments.progress import progress_bar
     from experiments.runs import Run
     from experiments.weightings import build
@@ -41,7 +41,8 @@ def run(request: command_line.Request) -> None:
     folder = Run(
         request.output,
         {"experiment": "sparse_autoencoder", "method": name, "seed": request.seed, **method.model_dump(mode="json")}
-        | {"settings": settings.model_dump(mode="json", exclude={"seeds", "lambdas", "methods"})},
+        | {"settings": settings.model_dump(mode="json", exclude={"seeds", "lambdas", "methods"})}
+        | {"judge": judge_identity(request.classifier)},
         overwrite=request.overwrite,
         extendable=True,
     )
@@ -58,6 +59,12 @@ def run(request: command_line.Request) -> None:
         "validation": torch.from_numpy(image_labels[last].copy()),
         "test": torch.from_numpy(test_labels[: settings.test_images].copy()),
     }
+    missing = set(range(SHOWN_DIGITS)) - set(labels["test"].tolist())
+    if missing:
+        raise UserError(
+            f"sparse_autoencoder.test_images {settings.test_images}: the first test digits lack "
+            f"{', '.join(map(str, sorted(missing)))}, and one of each is shown; raise it (--test-images 100)"
+        )
     shown = torch.stack([(labels["test"] == digit).nonzero()[0, 0] for digit in range(SHOWN_DIGITS)])
 
     torch.manual_seed(request.seed)

@@ -1,29 +1,22 @@
-"""Figures of the three experiments, each written as PDF and PNG."""
+"""Figures of the experiments, each written as PDF and PNG, by the function of its name in ``figures_<experiment>.py``."""
 
-from collections.abc import Callable
+from importlib import import_module
 
 from experiments.analysis import reading
-from experiments.analysis.figures_gradient_descent import gradient_descent
-from experiments.analysis.figures_introvae import introvae
-from experiments.analysis.figures_niqe_collapse import niqe_collapse
-from experiments.analysis.figures_sparse_autoencoder import sparse_autoencoder
-from experiments.config import Settings
 from experiments.errors import run_main
 
-EXPERIMENTS: dict[str, Callable[[Settings], None]] = {
-    "gradient_descent": gradient_descent,
-    "sparse_autoencoder": sparse_autoencoder,
-    "introvae": introvae,
-    "niqe_collapse": niqe_collapse,
-}
+EXPERIMENTS = ["gradient_descent", "sparse_autoencoder", "introvae", "niqe_collapse"]
 
 
 def main() -> None:
     """Entry point of ``python -m experiments.analysis.figures``."""
     settings, experiment = reading.command_line(
-        "figures", "Draw the figures of one experiment from its run folders.", what=list(EXPERIMENTS)
+        "figures", "Draw the figures of one experiment from its run folders.", what=EXPERIMENTS
     )
-    EXPERIMENTS[experiment](settings)
+    module = import_module(
+        f"experiments.analysis.figures_{experiment}"
+    )  # after the help, since Matplotlib takes its time
+    getattr(module, experiment)(settings)
 
 
 if __name__ == "__main__":

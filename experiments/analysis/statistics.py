@@ -1,9 +1,11 @@
-"""Estimates with their uncertainty."""
+"""Estimates with their uncertainty.
+
+scipy.stats, slow to import, is imported where it is used, so that ``--help`` of the analysis need not wait for it.
+"""
 
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 CONFIDENCE = 0.95
 
@@ -27,6 +29,8 @@ def mean_over_seeds(values: np.ndarray) -> Estimate:
     With three to five seeds a bootstrap interval cannot leave the range of the values and covers far less than it
     promises, so the t interval is used, which assumes that seeds scatter normally.
     """
+    from scipy import stats
+
     values = np.asarray(values, dtype=float)
     if len(values) == 0:
         return Estimate(float("nan"), float("nan"), float("nan"), 0)
@@ -39,6 +43,8 @@ def mean_over_seeds(values: np.ndarray) -> Estimate:
 
 def median_over_starts(values: np.ndarray) -> Estimate:
     """Median (n,) with a percentile bootstrap interval (9,999 resamples, fixed seed), for hundreds of starts."""
+    from scipy import stats
+
     values = np.asarray(values, dtype=float)
     median = float(np.median(values))
     if len(values) < 2 or np.ptp(values) == 0:
@@ -51,6 +57,8 @@ def median_over_starts(values: np.ndarray) -> Estimate:
 
 def share(successes: np.ndarray) -> Estimate:
     """Share of True among (n,) booleans with Wilson's interval."""
+    from scipy import stats
+
     successes = np.asarray(successes, dtype=bool)
     interval = stats.binomtest(int(successes.sum()), len(successes)).proportion_ci(CONFIDENCE, method="wilson")
     return Estimate(float(successes.mean()), float(interval.low), float(interval.high), len(successes))

@@ -45,6 +45,7 @@ def run(request: command_line.Request) -> None:
     generator = torch.Generator().manual_seed(request.seed)
     crops = natural_crops(settings)
     sets = {"faces": _faces(request.settings.data_dir, settings)}
+    folder.start()
     sets |= {f"natural crops, blur {sigma:g}": _blurred(crops, sigma) for sigma in settings.blurs}
     sets["noise"] = torch.rand(settings.images, 1, settings.image_size, settings.image_size, generator=generator)
     squares = torch.arange(settings.image_size) // 8

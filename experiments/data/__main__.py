@@ -3,7 +3,7 @@
 import argparse
 from importlib import import_module
 
-from experiments.errors import run_main
+from experiments.errors import UserError, run_main
 
 MODULES = {"mnist": "mnist", "orl-faces": "orl_faces", "celeba": "celeba"}
 
@@ -18,10 +18,20 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("action", choices=["fetch", "verify"], help="verify only checks what is there")
     parser.add_argument("names", nargs="+", choices=list(MODULES), metavar="NAME", help=", ".join(MODULES))
     parser.add_argument("--data-dir", default="data", help="folder of the data sets (default: %(default)s)")
+    parser.add_argument(
+        "--image-size",
+        type=int,
+        metavar="PIXELS",
+        help="fetch celeba: crop and resize its images now, not in the first run",
+    )
     options = parser.parse_args(arguments)
+    resize = options.image_size is not None
+    if resize and not (options.action == "fetch" and "celeba" in options.names and options.image_size > 0):
+        raise UserError(f"--image-size {options.image_size}: goes with fetch celeba, and must be positive")
     for name in options.names:
         module = import_module(f"experiments.data.{MODULES[name]}")
-        getattr(module, options.action)(options.data_dir)
+        sizes = [options.image_size] if resize and name == "celeba" else []
+        getattr(module, options.action)(options.data_dir, *sizes)
         print(f"{name}: whole, in {options.data_dir}/{name}")
 
 

@@ -4,7 +4,8 @@
     <data_dir>/celeba/list_eval_partition.txt             lines "000001.jpg 0": 0 train, 1 validation, 2 test
 
 Without the partition file the folder is taken as a plain set of images. The central square (of the width) is resized to
-the size asked for and cached as a memory-mapped uint8 array.
+the size asked for and cached as a memory-mapped uint8 array: by ``fetch`` with a size, so that runs that start together
+find it, else by the first run.
 """
 
 import json
@@ -22,9 +23,16 @@ LAYOUT = (
 )
 
 
-def fetch(data_dir: Path | str) -> None:
-    """Check the layout, since the data set cannot be fetched."""
-    verify(data_dir)
+def fetch(data_dir: Path | str, image_size: int | None = None) -> None:
+    """Check the layout, since the data set cannot be fetched; with a size, crop and resize the images for the runs.
+
+    Raises:
+        UserError: if images are missing or unreadable.
+    """
+    if image_size is None:
+        verify(data_dir)
+    else:
+        load(data_dir, image_size)
 
 
 def verify(data_dir: Path | str) -> None:
@@ -61,6 +69,8 @@ def image_files(data_dir: Path | str) -> tuple[list[Path], np.ndarray | None]:
 def load(data_dir: Path | str, image_size: int) -> tuple[np.ndarray, np.ndarray | None, str]:
     """Return images (N, 3, S, S) uint8 memory map, their partition or None, and the SHA-256 of the cached array.
 
+    The cache is made anew if it is damaged, or if the names, the total size or the newest change of the images differ.
+
     Raises:
         UserError: if images are missing or unreadable.
     """
@@ -68,6 +78,9 @@ def load(data_dir: Path | str, image_size: int) -> tuple[np.ndarray, np.ndarray 
     cache = Path(data_dir, "celeba", f"images-{image_size}.npy")
     note = cache.with_suffix(".json")
     description = {"images": len(files), "first": files[0].name, "last": files[-1].name, "size": image_size}
+    states = [path.stat() for path in files]
+    description["bytes"] = sum(state.st_size for state in states)
+    description["newest"] = max(state.st_mtime_ns for state in states)
     found = json.loads(note.read_text(encoding="utf-8")) if note.exists() and cache.exists() else {}
     if {key: found.get(key) for key in description} != description or sha256(cache) != found.get("sha256"):
         _build_cache(files, image_size, cache)

@@ -1,5 +1,6 @@
 """Accuracy of the digit classifier on reconstructed digits: the PCC of the paper's Table 3."""
 
+import hashlib
 from pathlib import Path
 
 import torch
@@ -33,6 +34,23 @@ def percent_correctly_classified(classifier: nn.Module, images: Tensor, labels: 
     return 100 * correct / len(labels)
 
 
+def judge_identity(folder: Path) -> str:
+    """First 16 digits of the SHA-256 over the settings and the accuracy of the classifier in a run folder.
+
+    Not over its checkpoint, which holds times: the same classifier trained again is the same judge.
+
+    Raises:
+        UserError: if the run is not complete.
+    """
+    files = [folder / name for name in ("config.yaml", "metrics.json")]
+    if not all(path.exists() for path in (*files, folder / "checkpoint.pt")):
+        raise UserError(
+            f"{folder}: no trained digit classifier; run python -m experiments.digit_classifier, or name the run folder "
+            "of one with --classifier"
+        )
+    return hashlib.sha256(b"\0".join(path.read_bytes() for path in files)).hexdigest()[:16]
+
+
 def load_classifier(folder: Path) -> nn.Module:
     """Load the trained digit classifier from its run folder, in evaluation mode and channels-last layout.
 
@@ -41,8 +59,7 @@ def load_classifier(folder: Path) -> nn.Module:
     """
     from models.digit_classifier import DigitClassifier
 
-    if not (folder / "metrics.json").exists():
-        raise UserError(f"{folder}: no trained digit classifier; run python -m experiments.digit_classifier first")
+    judge_identity(folder)
     model = DigitClassifier()
     model.load_state_dict(torch.load(folder / "checkpoint.pt", weights_only=True)["state"]["model"])
     return model.to(memory_format=torch.channels_last).eval()

@@ -1,19 +1,20 @@
 """Settings: the three scales, and one line for every mistake."""
 
 import copy
+from pathlib import Path
 
 import pytest
 import yaml
 
-from experiments.config import Settings, load, read_yaml, source_files
+from experiments.config import SOURCES, Settings, load, read_yaml, source_files
 from experiments.errors import UserError
 
 SCALES = ["smoke", "laptop", "paper"]
 
 
 def keys(value, prefix=""):
-    """All keys of nested mappings, lists left aside, and below methods only the names of the fields."""
-    if not isinstance(value, dict):
+    """All keys of nested mappings, lists left aside, and nothing below methods, which a scale chooses."""
+    if not isinstance(value, dict) or prefix.endswith("methods."):
         return set()
     return {prefix + key for key in value} | set().union(*(keys(v, f"{prefix}{key}.") for key, v in value.items()))
 
@@ -74,6 +75,7 @@ def change(path, value):
             59900,
             "sparse_autoencoder: train_images and validation_images exceed",
         ),
+        (["digit_classifier", "batch_size"], 20000, "batch_size 20000 exceeds train_images 12000; lower batch_size"),
         (["gradient_descent", "illustrated_beta"], 0.3, "illustrated_beta 0.3 must be one of betas"),
         (["gradient_descent", "step_sizes", "lowest"], 100.0, "step_sizes.lowest must be below"),
         (["gradient_descent", "step_sizes", "hihgest"], 1.0, "hihgest: unknown key, did you mean highest?"),
@@ -134,6 +136,15 @@ def test_fixed_lambdas_become_methods():
 def test_sources_exist_for_every_experiment():
     for experiment in ("gradient_descent", "digit_classifier", "sparse_autoencoder", "introvae", "niqe_collapse"):
         assert any(path.stem == experiment for path in source_files(experiment))
+
+
+def test_every_source_is_there_and_what_makes_the_images_is_a_source():
+    root = Path(__file__).parents[2]
+    for patterns in SOURCES.values():
+        assert all(any(root.glob(pattern)) for pattern in patterns)
+    images = {"faces.py", "orl_faces.py", "niqe.py", "niqe_live_model.npz"}
+    assert images <= {path.name for path in source_files("niqe_collapse")}
+    assert images | {"celeba.py"} <= {path.name for path in source_files("introvae")}
 
 
 def test_settings_do_not_change_after_loading():

@@ -61,8 +61,43 @@ def test_another_run_in_the_folder_is_refused_with_hashes_and_keys(tmp_path):
     assert Run(tmp_path, other, overwrite=True).resume() is None
 
 
+def test_a_run_with_other_threads_is_another_run(tmp_path):
+    Run(tmp_path, CONFIG).save({"epoch": 1}, now=True)
+    torch.set_num_threads(2)
+    with pytest.raises(UserError, match="differ in threads"):
+        Run(tmp_path, CONFIG)
+
+
+def test_a_start_that_is_refused_changes_nothing(tmp_path):
+    """The rules and the data are looked at after the run is opened and before it starts."""
+    Run(tmp_path / "new", CONFIG)
+    assert not (tmp_path / "new").exists()
+    finished = Run(tmp_path / "old", CONFIG)
+    finished.save({"epoch": 3}, now=True)
+    finished.finish({"loss": 1.0})
+    before = {path.name: path.read_bytes() for path in finished.folder.iterdir()}
+    other = Run(finished.folder, CONFIG | {"seed": 1}, overwrite=True)
+    assert not other.finished
+    assert {path.name: path.read_bytes() for path in finished.folder.iterdir()} == before
+    other.start()
+    assert [path.name for path in finished.folder.iterdir()] == ["config.yaml"]
+
+
+def test_a_run_that_left_nothing_but_its_settings_does_not_stand_in_the_way(tmp_path):
+    Run(tmp_path, CONFIG).start()
+    Run(tmp_path, CONFIG | {"seed": 1}).start()
+    assert yaml.safe_load((tmp_path / "config.yaml").read_text())["seed"] == 1
+
+
+@pytest.mark.parametrize("below", ["file", "file/run"])
+def test_a_folder_that_cannot_be_is_one_line(tmp_path, below):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"cannot hold a run .*--output"):
+        Run(tmp_path / below, CONFIG).start()
+
+
 def test_a_run_of_other_code_is_another_run(tmp_path, monkeypatch):
-    Run(tmp_path, CONFIG)
+    Run(tmp_path, CONFIG).save({"epoch": 1}, now=True)
     monkeypatch.setattr(runs, "code_fingerprint", lambda experiment: "changed")
     with pytest.raises(UserError, match="differ in code"):
         Run(tmp_path, CONFIG)
@@ -74,6 +109,7 @@ def test_a_checkpoint_of_other_settings_is_refused_or_left_aside(tmp_path):
     other = CONFIG | {"seed": 1}
     with pytest.raises(UserError, match="belongs to settings"):
         Run(tmp_path, other).resume()
+    assert not (tmp_path / "config.yaml").exists()  # so that the right command is not refused next
     assert Run(tmp_path, other, overwrite=True).resume() is None
 
 
@@ -90,6 +126,7 @@ class Malice:
 def test_a_bad_checkpoint_is_one_line_and_runs_no_code(tmp_path, monkeypatch, content):
     monkeypatch.chdir(tmp_path)
     run = Run(tmp_path / "run", CONFIG)
+    run.start()
     (run.folder / "checkpoint.pt").write_bytes(content)
     with pytest.raises(UserError, match=r"checkpoint\.pt: not a usable checkpoint") as error:
         run.resume()
@@ -138,6 +175,7 @@ def test_random_state_round_trip():
 
 
 def test_damaged_config_names_the_remedy(tmp_path):
+    Run(tmp_path, CONFIG).save({"epoch": 1}, now=True)
     write_text(tmp_path / "config.yaml", "a: [")
     with pytest.raises(UserError, match="remove the folder"):
         Run(tmp_path, CONFIG)

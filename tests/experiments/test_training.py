@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -9,8 +10,9 @@ import pytest
 import torch
 
 from experiments import digit_classifier, introvae, introvae_updates, runs, sparse_autoencoder
-from experiments.config import load
+from experiments.config import IntroVAESettings, load
 from experiments.errors import UserError
+from experiments.metrics.classification import judge_identity
 from experiments.runs import Run
 from experiments.weightings import build
 from models.introvae import COMPONENTS
@@ -31,7 +33,7 @@ def start(tmp_path, tiny_config, made_mnist, made_faces):
         if experiment == "sparse_autoencoder":
             if not (tmp_path / "classifier").exists():
                 run("digit_classifier", "classifier")
-            options += ["--classifier", str(tmp_path / "classifier")]
+            options = ["--classifier", str(tmp_path / "classifier"), *options]
         EXPERIMENTS[experiment].main(options)
         return tmp_path / folder
 
@@ -296,6 +298,45 @@ def test_celeba_runs_one_epoch_at_the_papers_settings_made_small(tmp_path, tiny_
     options += ["--image-size", "32", "--channels", "[4, 8, 8]", "--precision", "bfloat16"]
     introvae.main(["--config", str(tiny_config), "--output", str(tmp_path / "run"), *options])
     assert np.load(tmp_path / "run" / "samples.npz")["held_out_originals"].shape == (8, 3, 32, 32)
+
+
+@pytest.mark.parametrize(
+    ("experiment", "options", "message"),
+    [
+        ("introvae", ["--batch-size", "1000"], "introvae.batch_size 1000: exceeds the 300 training images; lower it"),
+        ("introvae", ["--update-every", "0"], "introvae.methods.softadapt.encoder: update_every must be"),
+        ("introvae", ["--data-dir", "none"], "none/orl-faces/images.npy: missing"),
+        ("digit_classifier", ["--batch-size", "500"], "batch_size 500 exceeds train_images 400; lower batch_size"),
+        ("digit_classifier", ["--data-dir", "none"], "none/mnist/train-images-idx3-ubyte: missing"),
+        ("sparse_autoencoder", ["--test-images", "1"], "test_images 1: the first test digits lack 1, 2, 3, 4, 5, 6"),
+        ("sparse_autoencoder", ["--update-every", "0"], "sparse_autoencoder.methods.softadapt.weighting: update_every"),
+    ],
+)
+def test_a_refused_start_is_one_line_and_leaves_nothing_behind(start, tmp_path, experiment, options, message):
+    with pytest.raises(UserError) as error:
+        start(experiment, "run", *options)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_judge_is_part_of_an_autoencoder_run(start, tmp_path):
+    start("sparse_autoencoder", "run")
+    first, again = tmp_path / "classifier", start("digit_classifier", "again")
+    assert judge_identity(again) == judge_identity(first)
+    start("sparse_autoencoder", "run", "--classifier", str(again))  # trained again, the same judge: complete
+    other = start("digit_classifier", "other", "--seed", "7")
+    with pytest.raises(UserError, match="they differ in judge"):
+        start("sparse_autoencoder", "run", "--classifier", str(other))
+    with pytest.raises(UserError, match=r"nowhere: no trained digit classifier; run .* with --classifier"):
+        start("sparse_autoencoder", "run", "--classifier", str(tmp_path / "nowhere"))
+
+
+def test_the_remedy_for_too_few_blocks_names_keys_that_there_are(start):
+    with pytest.raises(UserError) as error:
+        start("introvae", "run", "--evaluated-images", "3")
+    named = re.findall(r"introvae\.(\w+)", str(error.value))
+    assert set(named) == {"evaluated_images", "niqe_block_size"} <= IntroVAESettings.model_fields.keys()
 
 
 def test_a_set_too_small_for_niqe_is_one_line(start):

@@ -1,6 +1,7 @@
 """Readers of the data files: right on right files, one clear line on all others."""
 
 import gzip
+import os
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from experiments.data import celeba, mnist, orl_faces
+from experiments.data.__main__ import main
 from experiments.data.faces import load_faces
 from experiments.errors import UserError
 
@@ -149,6 +151,29 @@ def test_a_damaged_celeba_cache_is_made_anew(made_celeba):
     cache = made_celeba / "celeba" / "images-16.npy"
     cache.write_bytes(cache.read_bytes()[:-7])
     assert load_faces("celeba", made_celeba, 16, 1, 5).checksums == before.checksums
+
+
+def test_celeba_is_resized_when_it_is_fetched(made_celeba, monkeypatch):
+    main(["fetch", "celeba", "--image-size", "16", "--data-dir", str(made_celeba)])
+    monkeypatch.setattr(celeba, "_build_cache", lambda *a: pytest.fail("resized again"))
+    assert load_faces("celeba", made_celeba, 16, 1, 5).train.shape == (8, 3, 16, 16)
+    main(["fetch", "celeba", "--data-dir", str(made_celeba)])
+
+
+@pytest.mark.parametrize("words", [["verify", "celeba"], ["fetch", "orl-faces"]])
+def test_a_size_goes_with_fetching_celeba(made_celeba, words):
+    with pytest.raises(UserError, match="--image-size 16: goes with fetch celeba"):
+        main([*words, "--image-size", "16", "--data-dir", str(made_celeba)])
+
+
+def test_changed_celeba_images_under_the_same_names_are_noticed(made_celeba):
+    before = load_faces("celeba", made_celeba, 16, 1, 5)
+    path = made_celeba / "celeba" / "img_align_celeba" / "000001.jpg"
+    Image.new("RGB", (178, 218), (250, 250, 250)).save(path)
+    os.utime(path, (2e9, 2e9))  # later, however coarse the clock of the file system
+    after = load_faces("celeba", made_celeba, 16, 1, 5)
+    assert after.train[0].mean() > 240
+    assert after.checksums != before.checksums
 
 
 @pytest.mark.parametrize(
