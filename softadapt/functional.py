@@ -83,7 +83,8 @@ def rates_of_change(history: Tensor, order: int | None = None, *, method: Method
         raise ValueError(f"history must be floating point, got {history.dtype}")
     stencil = difference_stencil(history.shape[0], order, method)
     coefficients = torch.tensor(stencil, dtype=history.dtype, device=history.device)
-    return torch.tensordot(coefficients, history, dims=([0], [0]))
+    # Not a matrix product: autocast would compute that in half precision, which the difference of two losses cannot bear.
+    return (coefficients.view(-1, *[1] * (history.dim() - 1)) * history).sum(0)
 
 
 def softadapt_weights(

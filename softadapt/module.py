@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from math import isfinite
+from math import isfinite, log
+from operator import index
 from typing import Literal, Self, get_args
 
 import torch
@@ -55,7 +56,7 @@ class SoftAdapt(nn.Module):
     history: Tensor
     calls: Tensor
     finite_calls: Tensor
-    window_sum: Tensor
+    window_mean: Tensor
     zeros: Tensor
     stencils: Tensor
     initial_weights: Tensor
@@ -79,24 +80,27 @@ class SoftAdapt(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        _check_integer("num_losses", num_losses, at_least=1)
-        _check_integer("history", history, at_least=2)
-        _check_integer("update_every", update_every, at_least=1)
+        num_losses = _check_integer("num_losses", num_losses, at_least=1)
+        history = _check_integer("history", history, at_least=2)
+        update_every = _check_integer("update_every", update_every, at_least=1)
         if order is not None:
-            _check_integer("order", order, at_least=1)
+            order = _check_integer("order", order, at_least=1)
+        for name, value in (("normalize", normalize), ("mean_over_history", mean_over_history)):
+            if not isinstance(value, bool):
+                raise ValueError(f"{name} must be True or False, got {value!r}")
         if variant not in get_args(Variant):
             raise ValueError(f"variant must be one of {', '.join(get_args(Variant))}, got {variant!r}")
-        if not isfinite(beta):
-            raise ValueError(f"beta must be finite, got {beta!r}")
-        if not (isfinite(total) and total > 0):
-            raise ValueError(f"total must be positive and finite, got {total!r}")
+        beta, total = _check_real("beta", beta), _check_real("total", total)
+        largest = torch.finfo(dtype or torch.get_default_dtype()).max
+        if not 0 < total <= largest:
+            raise ValueError(f"total must be positive and at most {largest:g}, got {total!r}")
         self.num_losses = num_losses
         self.variant = variant
-        self.beta = float(beta)
+        self.beta = beta
         self.normalize = normalize
         self.order = order
         self.update_every = update_every
-        self.total = float(total)
+        self.total = total
         self.method = method
         self.mean_over_history = mean_over_history
         self._names: tuple[str, ...] | None = None
@@ -106,7 +110,7 @@ class SoftAdapt(nn.Module):
         real = partial(torch.zeros, dtype=dtype, device=device)
         counter = partial(torch.zeros, 1, dtype=torch.int64, device=device)
         self.register_buffer("history", real(history, num_losses))
-        self.register_buffer("window_sum", real(num_losses))
+        self.register_buffer("window_mean", real(num_losses))
         self.register_buffer("calls", counter())
         self.register_buffer("finite_calls", counter())
         for name in ("stencils", "log_prior", "initial_weights", "zeros"):
@@ -117,11 +121,13 @@ class SoftAdapt(nn.Module):
     def _set_constants(self) -> None:
         """Derive the constant buffers from the options, in the dtype and on the device of the state."""
         constant = partial(torch.tensor, dtype=self.history.dtype, device=self.history.device)
-        prior = constant(self.prior or [1.0] * self.num_losses)
+        # In Python's floats: a prior may be too small or too large for the dtype, its logarithm is not.
+        prior = self.prior or [1.0] * self.num_losses
+        shares = [value / max(prior) for value in prior]
         self.stencils = constant(_stencils_while_filling(len(self.history), self.order, self.method))
-        self.log_prior = prior.log() if self.prior else None
-        self.initial_weights = self.total * prior / prior.sum()
-        self.zeros = torch.zeros_like(prior)
+        self.log_prior = constant([log(value) - log(max(prior)) for value in prior]) if self.prior else None
+        self.initial_weights = constant([self.total * (share / sum(shares)) for share in shares])
+        self.zeros = constant([0.0] * self.num_losses)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Move or cast the module (`.to()`, `.double()`, `.cuda()`); constants are derived anew, not rounded twice."""
@@ -157,7 +163,7 @@ class SoftAdapt(nn.Module):
         # A fresh tensor in both modes: autograd keeps it, and the buffer may change before backward is called.
         weights = self._refresh(values.detach().to(self.weights.dtype)) if self.training else self.weights.clone()
         dtype = torch.promote_types(values.dtype, weights.dtype)
-        return torch.dot(weights.to(dtype), values.to(dtype))
+        return (weights.to(dtype) * values.to(dtype)).sum()
 
     @torch.no_grad()
     def _refresh(self, losses: Tensor) -> Tensor:
@@ -165,7 +171,7 @@ class SoftAdapt(nn.Module):
 
         Small tensors cost their dispatch, not their arithmetic, so this path is written for few operations.
         """
-        finite = torch.dot(losses, self.zeros) == 0  # infinity and NaN times zero are NaN
+        finite = (losses * self.zeros).sum() == 0  # infinity and NaN times zero are NaN
         self.calls.add_(1)
         observations = self.finite_calls.add_(finite)
         due, observation = finite, losses
@@ -174,7 +180,8 @@ class SoftAdapt(nn.Module):
             observations = observations // self.update_every
         history = torch.cat((self.history[1:], observation.unsqueeze(0)))
         filled = observations.clamp_max(len(history))
-        rates = torch.mm(self.stencils.index_select(0, filled), history).squeeze(0)
+        # Not a matrix product: autocast would compute that in half precision.
+        rates = (self.stencils.index_select(0, filled).T * history).sum(0)
         recent = None
         if self.variant == "loss_weighted":
             recent = self._mean(history, filled) if self.mean_over_history else observation
@@ -191,25 +198,38 @@ class SoftAdapt(nn.Module):
 
     def _accumulate(self, losses: Tensor, finite: Tensor) -> tuple[Tensor, Tensor]:
         """Add a call to the open window; return whether that completes the window, and the window's mean."""
-        window_sum = self.window_sum + torch.where(finite, losses, 0.0)
+        window_mean = self.window_mean + torch.where(finite, losses / self.update_every, 0.0)
         due = finite & (self.finite_calls % self.update_every == 0)
-        self.window_sum.copy_(torch.where(due, 0.0, window_sum))
-        return due, window_sum / self.update_every
+        self.window_mean.copy_(torch.where(due, 0.0, window_mean))
+        return due, window_mean
 
     @staticmethod
     def _mean(history: Tensor, filled: Tensor) -> Tensor:
         """Mean over the observations so far; rows not yet filled are zero and do not count."""
         return history.sum(0) / filled.clamp_min(1)
 
+    def get_extra_state(self) -> Tensor:
+        """The names of the losses, part of ``state_dict``: without them history and weights lose their meaning.
+
+        As the bytes of one text, so that everything in ``state_dict`` is a tensor.
+        """
+        return torch.tensor(list("\n".join(self._names or ()).encode()), dtype=torch.uint8)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Restore what `get_extra_state` returned."""
+        self._names = tuple(bytes(state.tolist()).decode().split("\n")) if len(state) else None
+
     def _as_vector(self, losses: Losses) -> Tensor:
+        names = self._names
         if isinstance(losses, Mapping):
-            if self._names is None:
-                self._names = tuple(losses)
-            if losses.keys() != set(self._names):
-                raise ValueError(f"expected losses named {', '.join(self._names)}, got {', '.join(losses)}")
-            losses = [losses[name] for name in self._names]
+            names = names or tuple(losses)
+            if losses.keys() != set(names):
+                raise ValueError(f"expected losses named {', '.join(names)}, got {', '.join(losses)}")
+            losses = [losses[name] for name in names]
         if isinstance(losses, Tensor):
             values = losses
+        elif not isinstance(losses, Sequence):
+            raise ValueError(f"losses must be a tensor, a sequence or a mapping of scalars, got {losses!r}")
         elif len(losses) != self.num_losses:
             raise ValueError(f"expected {self.num_losses} losses, got {len(losses)}")
         else:
@@ -218,6 +238,7 @@ class SoftAdapt(nn.Module):
             raise ValueError(f"losses must have shape ({self.num_losses},), got {tuple(values.shape)}")
         if not values.is_floating_point():
             raise ValueError(f"losses must be floating point, got {values.dtype}")
+        self._names = names  # not before all checks have passed
         return values
 
     def _as_scalar(self, loss: Tensor | float) -> Tensor:
@@ -246,15 +267,28 @@ def _stencils_while_filling(history: int, order: int | None, method: Method) -> 
     return table
 
 
-def _check_integer(name: str, value: int, *, at_least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < at_least:
+def _check_integer(name: str, value: int, *, at_least: int) -> int:
+    if isinstance(value, bool) or not hasattr(value, "__index__") or index(value) < at_least:
         raise ValueError(f"{name} must be an integer of at least {at_least}, got {value!r}")
+    return index(value)
+
+
+def _check_real(name: str, value: float) -> float:
+    try:
+        real = float("nan") if isinstance(value, str) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        real = float("nan")
+    if not isfinite(real):
+        raise ValueError(f"{name} must be a finite number, got {value!r}")
+    return real
 
 
 def _check_prior(prior: Sequence[float] | Tensor, num_losses: int) -> list[float]:
-    values = [float(value) for value in prior]
+    if isinstance(prior, str) or not hasattr(prior, "__iter__"):
+        raise ValueError(f"prior must hold {num_losses} numbers, got {prior!r}")
+    values = [_check_real("every value of prior", value) for value in prior]
     if len(values) != num_losses:
         raise ValueError(f"prior must hold {num_losses} numbers, got {values}")
-    if not all(isfinite(value) and value > 0 for value in values):
+    if min(values) <= 0:
         raise ValueError(f"prior must hold positive finite numbers, got {values}")
     return values

@@ -9,7 +9,7 @@ import pandas as pd
 
 from experiments.analysis import reading
 from experiments.analysis.tables import readable
-from experiments.config import Settings
+from experiments.config import Settings, read_yaml
 from experiments.errors import UserError, run_main
 from experiments.files import write_json, write_text
 
@@ -24,29 +24,32 @@ WITHHELD_OF_CELEBA = ("figure_3_train_faces", "prior_samples")
 
 
 def provenance(settings: Settings) -> dict[str, Any]:
-    """One summary of all runs of a scale: commit by experiment, versions, hardware, data and time.
+    """One summary of all runs of a scale: commits by experiment, versions, hardware, data and time.
 
     Raises:
-        UserError: if runs were made with local changes, an experiment's runs by different commits, or any run on
-            another machine or with other versions.
+        UserError: if runs were made with local changes, an experiment's runs by different code, or any run on another
+            machine or with other versions.
     """
     files = sorted((reading.results(settings) / "runs").glob("*/*/*/provenance.json"))
     runs = [json.loads(file.read_text(encoding="utf-8")) for file in files]
     same = ("versions", "python", "cpu", "system")
-    commits: dict[str, str] = {}
+    code: dict[str, str] = {}
+    commits: dict[str, set[str]] = {}
     for file, run in zip(files, runs, strict=True):
-        experiment = file.parts[3]
+        experiment, fingerprint = file.parts[3], read_yaml(file.with_name("config.yaml"))["code"]
         differing = [key for key in same if run[key] != runs[0][key]]
-        if commits.setdefault(experiment, run["commit"]) != run["commit"]:
-            differing.append("commit")
+        if code.setdefault(experiment, fingerprint) != fingerprint:
+            differing.append("code")
         if differing or run["dirty"]:
             reason = f"{', '.join(differing)} differ" if differing else "made with uncommitted changes"
             raise UserError(f"{file}: no part of one reproducible set of runs ({reason}); run on a clean clone")
+        commits.setdefault(experiment, set()).add(run["commit"])
     data = {name: checksum for run in runs for name, checksum in run["data"].items()}
     return {key: runs[0][key] for key in same} | {
         "scale": settings.scale,
         "runs": len(runs),
-        "commits": commits,
+        "code": code,
+        "commits": {experiment: sorted(hashes) for experiment, hashes in commits.items()},
         "data": data,
         "one_thread_minutes": round(sum(run["times"]["total"] for run in runs) / 60, 1),
     }

@@ -138,7 +138,10 @@ def finished(tmp_path, monkeypatch):
         write_table(pd.DataFrame([claim | {"unit": "dB", "verdict": "reproduced"}]), results, "claims")
         run = dict.fromkeys(["versions", "python", "cpu", "system", "commit"], "same")
         run |= {"dirty": False, "data": {"faces": "checksum"}, "times": {"total": 60.0}}
-        write_json(results / "runs" / "introvae" / "softadapt" / "seed-0" / "provenance.json", run)
+        for seed in (0, 1):
+            folder = results / "runs" / "introvae" / "softadapt" / f"seed-{seed}"
+            write_json(folder / "provenance.json", run | {"commit": f"commit {seed}"})
+            (folder / "config.yaml").write_text("code: same\n")
         return results
 
     return lay_out
@@ -158,7 +161,11 @@ def test_the_reference_of_a_scale_without_a_manuscript_leaves_the_readme_alone(f
     }
     assert (kept / "tables" / "introvae_train.csv").read_text() == "psnr\n20.0\n"
     assert Path("figures/reference/faces-only/introvae_course.png").exists()
-    assert json.loads((kept / "provenance.json").read_text())["one_thread_minutes"] == 1.0
+    assert json.loads((kept / "provenance.json").read_text())["one_thread_minutes"] == 2.0
+    assert json.loads((kept / "provenance.json").read_text())["commits"] == {"introvae": ["commit 0", "commit 1"]}
+    (Path("results/faces-only/runs/introvae/softadapt/seed-1") / "config.yaml").write_text("code: other\n")
+    with pytest.raises(UserError, match=r"seed-1/provenance\.json: no part .* \(code differ\)"):
+        reference.keep(settings)
     assert Path("README.md").read_text() == README
 
 

@@ -3,6 +3,7 @@
 import copy
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch.func import functional_call, stack_module_state, vmap
@@ -93,11 +94,12 @@ def test_total_and_prior():
 def test_losses_may_be_a_tensor_a_sequence_or_a_mapping_matched_by_name():
     steps = drawn_losses(4, 2)
     by_tensor, by_list, by_name = SoftAdapt(2), SoftAdapt(2), SoftAdapt(2)
-    for a, b in steps:
-        results = [by_tensor(torch.stack((a, b))), by_list([a, b.reshape(1)])]
-        results.append(by_name({"a": a, "b": b} if len(results) % 2 else {"b": b, "a": a}))
-    torch.testing.assert_close(results[0], results[1])
+    for step, (a, b) in enumerate(steps):
+        expected = by_tensor(torch.stack((a, b)))
+        torch.testing.assert_close(by_list([a, b.reshape(1)]), expected)
+        torch.testing.assert_close(by_name({"b": b, "a": a} if step % 2 else {"a": a, "b": b}), expected)
     torch.testing.assert_close(by_tensor.weights, by_list.weights)
+    torch.testing.assert_close(by_tensor.weights, by_name.weights)
     first = SoftAdapt(2)
     first({"a": 1.0, "b": 2.0})
     first({"b": 1.0, "a": 4.0})
@@ -273,6 +275,15 @@ def test_extreme_losses_and_betas_give_finite_weights(beta, normalize, pair):
         ({"prior": [1.0]}, "[1.0]"),
         ({"prior": [1.0, 0.0]}, "0.0"),
         ({"method": "spline"}, "spline"),
+        ({"beta": "x"}, "'x'"),
+        ({"beta": 10**400}, "1000"),
+        ({"total": "num_losses"}, "'num_losses'"),
+        ({"total": 1e39}, "1e+39"),
+        ({"prior": 2.0}, "2.0"),
+        ({"prior": [1.0, "a"]}, "'a'"),
+        ({"normalize": "false"}, "'false'"),
+        ({"mean_over_history": 1}, "1"),
+        ({"history": True}, "True"),
     ],
 )
 def test_constructor_names_the_offending_value(options, offending):
@@ -288,6 +299,8 @@ def test_constructor_names_the_offending_value(options, offending):
         (torch.ones(3), "(3,)"),
         (torch.ones(2, dtype=torch.int64), "int64"),
         ([torch.ones(2), torch.ones(2)], "(2,)"),
+        (1.0, "1.0"),
+        ((loss for loss in (1.0, 2.0)), "generator"),
     ],
 )
 def test_call_names_the_offending_value(losses, offending):
@@ -301,3 +314,56 @@ def test_a_mapping_with_another_name_is_refused():
     balance({"a": 1.0, "b": 2.0})
     with pytest.raises(ValueError, match="expected losses named a, b, got a, c"):
         balance({"a": 1.0, "c": 2.0})
+
+
+def test_names_are_part_of_the_state_and_settled_by_a_call_that_succeeds(tmp_path):
+    balance = SoftAdapt(2)
+    for refused in ({"c": 1.0}, {"c": torch.ones(2), "d": 1.0}):
+        with pytest.raises(ValueError, match=r"got 1|scalar"):
+            balance(refused)
+    balance({"a": 1.0, "b": 2.0})
+    torch.save(balance.state_dict(), tmp_path / "state.pt")
+    restored = SoftAdapt(2)
+    restored.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+    torch.testing.assert_close(restored({"b": 1.0, "a": 3.0}), balance({"a": 3.0, "b": 1.0}))
+    torch.testing.assert_close(restored.weights, balance.weights)
+    with pytest.raises(ValueError, match="expected losses named a, b"):
+        restored({"a": 1.0, "z": 2.0})
+    unnamed = SoftAdapt(2)
+    unnamed.load_state_dict(SoftAdapt(2).state_dict())
+    unnamed({"any": 1.0, "name": 2.0})
+
+
+@pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
+def test_autocast_changes_nothing(half):
+    """Differences of losses do not survive being rounded to half precision."""
+    plain, cast = SoftAdapt(2, history=3), SoftAdapt(2, history=3)
+    for losses in ([100.3, 50.0], [100.1, 50.2], [100.2, 50.1]):
+        expected = plain(torch.tensor(losses))
+        with torch.autocast("cpu", half):
+            assert torch.equal(cast(torch.tensor(losses)), expected)
+            assert torch.equal(rates_of_change(cast.history), rates_of_change(plain.history))
+    assert torch.equal(cast.weights, plain.weights)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+@pytest.mark.parametrize("prior", [[1e-50, 1.0], [1e39, 1.0], [3e38, 3e38], [1e-9, 1.0]])
+def test_a_prior_beyond_the_range_of_the_dtype_gives_finite_weights(dtype, prior):
+    balance = SoftAdapt(2, prior=prior, dtype=dtype)
+    for losses in ([1.0, 2.0], [2.0, 1.0], [0.5, 1.0]):
+        assert balance.weights.sum().item() == pytest.approx(1, abs=1e-3)
+        balance(losses)
+        assert balance.weights.isfinite().all()
+
+
+def test_a_window_of_huge_losses_has_a_finite_mean():
+    balance = SoftAdapt(2, update_every=2)
+    for _ in range(4):
+        balance([3e38, 1.0])
+    assert balance.history.isfinite().all()
+    torch.testing.assert_close(balance.history[-1], torch.tensor([3e38, 1.0]))
+
+
+def test_integers_of_numpy_are_integers():
+    balance = SoftAdapt(np.int64(2), history=np.int64(3))
+    assert balance.history.shape == (3, 2)
