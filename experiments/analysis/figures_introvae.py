@@ -32,7 +32,7 @@ def _faces(settings: Settings, part: str) -> plt.Figure:
     methods = list(settings.introvae.methods)
     columns = min(2, len(methods))
     blocks = -(-len(methods) // columns)
-    figure = plt.figure(figsize=(WIDTH, blocks * (0.3 + 0.36 * (1 + len(epochs)))))
+    figure = plt.figure(figsize=(WIDTH, blocks * (0.3 + 0.43 * (1 + len(epochs)))))
     for block, method in zip(figure.subfigures(blocks, columns, squeeze=False).flat, methods, strict=False):
         samples = reading.FinishedRun(settings, "introvae", method, seed).samples
         rows = [("original", samples[f"{part}_originals"])]
