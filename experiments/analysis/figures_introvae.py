@@ -1,12 +1,22 @@
 """Figures of IntroVAE: faces by epoch (Figures 3 and 4), the course of training, samples from the prior."""
 
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
 import pandas as pd
 
 from experiments.analysis import reading
 from experiments.analysis.style import BLUE, GREEN, ORANGE, PURPLE, VERMILION, WIDTH, band, plt, save, show_images
 from experiments.config import Settings
 
-COLORS = (BLUE, VERMILION, GREEN, ORANGE, PURPLE)
+
+def _colors(methods: Iterable[str]) -> dict[str, Any]:
+    """A colour per method: five that the colour-blind can tell apart, or as many steps of a sequential map as needed."""
+    names = list(methods)
+    few = (BLUE, VERMILION, GREEN, ORANGE, PURPLE)
+    many = plt.get_cmap("cividis")(np.linspace(0, 1, len(names)))
+    return dict(zip(names, few if len(names) <= len(few) else many, strict=False))
 
 
 def introvae(settings: Settings) -> None:
@@ -48,7 +58,7 @@ def _quality(settings: Settings, history: pd.DataFrame) -> plt.Figure:
     measures = [("psnr", "PSNR, dB"), ("ssim", "SSIM"), ("niqe", "pooled NIQE (lower is better)")]
     figure, panels = plt.subplots(1, 3, figsize=(WIDTH, 2.6))
     for axes, (measure, label) in zip(panels, measures, strict=True):
-        for color, method in zip(COLORS, settings.introvae.methods, strict=False):
+        for method, color in _colors(settings.introvae.methods).items():
             for part, linestyle in (("train", "-"), ("held_out", "--")):
                 table = _by_seed(history, method, f"{part}_{measure}")
                 name = method if part == "train" else ""
@@ -81,7 +91,7 @@ def _course(settings: Settings, history: pd.DataFrame) -> plt.Figure:
     shares = history.assign(**{name: history[name] / history[weights].sum(axis=1) for name in weights})
     figure, grid = plt.subplots(3, 3, figsize=(WIDTH, 5.8), sharex=True)
     for axes, (column, label) in zip(grid.flat, panels, strict=True):
-        for color, method in zip(COLORS, settings.introvae.methods, strict=False):
+        for method, color in _colors(settings.introvae.methods).items():
             table = _by_seed(shares, method, column)
             band(axes, table.columns.to_numpy(), table.to_numpy(), color, method)
         axes.set_ylabel(label)

@@ -129,8 +129,8 @@ def test_pooled_niqe_of_small_blocks_ranks_clean_blurred_noisy(block_size):
     """With a pristine model of that block size, as the reconstructions of small faces are measured."""
     from skimage import color, data
 
-    grey = np.stack([color.rgb2gray(image)[:256, :384] for image in (data.astronaut(), data.coffee(), data.chelsea())])
-    tiles = grey.reshape(3, 256 // 64, 64, 384 // 64, 64).swapaxes(2, 3).reshape(-1, 1, 64, 64)
+    grey = np.stack([color.rgb2gray(image)[:256, :448] for image in (data.astronaut(), data.coffee(), data.chelsea())])
+    tiles = grey.reshape(3, 256 // 64, 64, 448 // 64, 64).swapaxes(2, 3).reshape(-1, 1, 64, 64)
     clean = torch.from_numpy(tiles)
     pristine, others = clean[::2], clean[1::2]
     model = fit_pristine_model(pristine, block_size)
