@@ -83,7 +83,8 @@ def rates_of_change(history: Tensor, order: int | None = None, *, method: Method
         raise ValueError(f"history must be floating point, got {history.dtype}")
     stencil = difference_stencil(history.shape[0], order, method)
     coefficients = torch.tensor(stencil, dtype=history.dtype, device=history.device)
-    return torch.tensordot(coefficients, history, dims=([0], [0]))
+    # Not a matrix product: autocast would round the losses to half precision before they are subtracted.
+    return (coefficients.reshape(-1, *[1] * (history.dim() - 1)) * history).sum(0, dtype=history.dtype)
 
 
 def softadapt_weights(

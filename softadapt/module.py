@@ -56,7 +56,6 @@ class SoftAdapt(nn.Module):
     calls: Tensor
     finite_calls: Tensor
     window_sum: Tensor
-    zeros: Tensor
     stencils: Tensor
     initial_weights: Tensor
     log_prior: Tensor | None
@@ -109,7 +108,7 @@ class SoftAdapt(nn.Module):
         self.register_buffer("window_sum", real(num_losses))
         self.register_buffer("calls", counter())
         self.register_buffer("finite_calls", counter())
-        for name in ("stencils", "log_prior", "initial_weights", "zeros"):
+        for name in ("stencils", "log_prior", "initial_weights"):
             self.register_buffer(name, None, persistent=False)
         self._set_constants()
         self.register_buffer("weights", self.initial_weights.clone())
@@ -118,10 +117,9 @@ class SoftAdapt(nn.Module):
         """Derive the constant buffers from the options, in the dtype and on the device of the state."""
         constant = partial(torch.tensor, dtype=self.history.dtype, device=self.history.device)
         prior = constant(self.prior or [1.0] * self.num_losses)
-        self.stencils = constant(_stencils_while_filling(len(self.history), self.order, self.method))
+        self.stencils = constant(_stencils_while_filling(len(self.history), self.order, self.method)).t().contiguous()
         self.log_prior = prior.log() if self.prior else None
         self.initial_weights = self.total * prior / prior.sum()
-        self.zeros = torch.zeros_like(prior)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Move or cast the module (`.to()`, `.double()`, `.cuda()`); constants are derived anew, not rounded twice."""
@@ -156,16 +154,16 @@ class SoftAdapt(nn.Module):
         values = self._as_vector(losses)
         # A fresh tensor in both modes: autograd keeps it, and the buffer may change before backward is called.
         weights = self._refresh(values.detach().to(self.weights.dtype)) if self.training else self.weights.clone()
-        dtype = torch.promote_types(values.dtype, weights.dtype)
-        return torch.dot(weights.to(dtype), values.to(dtype))
+        return (weights * values).sum()
 
     @torch.no_grad()
     def _refresh(self, losses: Tensor) -> Tensor:
         """Record one call's losses (K,); return the weights that hold from now on, also kept in the buffer.
 
-        Small tensors cost their dispatch, not their arithmetic, so this path is written for few operations.
+        Small tensors cost their dispatch, not their arithmetic, so this path is written for few operations. None of
+        them is a matrix product, whose operands autocast would round to half precision.
         """
-        finite = torch.dot(losses, self.zeros) == 0  # infinity and NaN times zero are NaN
+        finite = (losses - losses).sum() == 0  # infinity and NaN minus themselves are NaN
         self.calls.add_(1)
         observations = self.finite_calls.add_(finite)
         due, observation = finite, losses
@@ -174,7 +172,7 @@ class SoftAdapt(nn.Module):
             observations = observations // self.update_every
         history = torch.cat((self.history[1:], observation.unsqueeze(0)))
         filled = observations.clamp_max(len(history))
-        rates = torch.mm(self.stencils.index_select(0, filled), history).squeeze(0)
+        rates = (self.stencils.index_select(1, filled) * history).sum(0)
         recent = None
         if self.variant == "loss_weighted":
             recent = self._mean(history, filled) if self.mean_over_history else observation

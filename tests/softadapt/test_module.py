@@ -208,6 +208,23 @@ def test_traces_as_one_graph(options):
     torch.testing.assert_close(traced.weights, eager.weights)
 
 
+@pytest.mark.parametrize("low", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("options", [{}, {"history": 4, "normalize": True, "prior": [1, 2]}, {"update_every": 2}])
+def test_autocast_changes_nothing(low, options):
+    """Losses that differ in the fourth digit: half precision would round away what the rates are made of."""
+    plain, cast, mapped = (SoftAdapt(2, beta=5.0, **options) for _ in range(3))
+    mapped_state = {name: buffer[None] for name, buffer in mapped.named_buffers()}
+    for row in torch.tensor([[100.3, 50.0], [100.1, 50.2], [99.9, 50.1], [99.7, 50.4]]):
+        expected = plain(row)
+        with torch.autocast("cpu", low):
+            loss = cast(row.unbind())
+            (together,) = vmap(lambda state, row: functional_call(mapped, state, (row,)))(mapped_state, row[None])
+        assert loss.dtype == together.dtype == torch.float32
+        assert torch.equal(loss, expected)
+        assert torch.equal(together, expected)
+        assert torch.equal(cast.weights, plain.weights)
+
+
 def test_vmap_over_stacked_modules_equals_lone_modules():
     lone = [SoftAdapt(2, history=3) for _ in range(4)]
     parameters, buffers = stack_module_state([SoftAdapt(2, history=3) for _ in range(4)])
