@@ -19,8 +19,8 @@ class SoftAdapt(nn.Module):
 
     ``loss = balance(losses)`` returns ``sum_k a_k f_k``. In training mode the call first records the detached losses
     and refreshes `weights`; in evaluation mode it only uses them. No gradient flows through the weights. All state
-    lies in buffers, so ``.to()``, ``state_dict``, ``torch.compile(fullgraph=True)`` and ``torch.func.vmap`` work, and
-    nothing on the way waits for the device.
+    but the components' names lies in buffers, so ``.to()``, ``torch.compile(fullgraph=True)`` and ``torch.func.vmap``
+    work, and nothing on the way waits for the device; ``state_dict`` holds the names too.
 
     Until two observations are recorded the weights are equal (times `prior`). While the history fills, the difference
     has the highest order, up to `order`, that the observations allow. An observation with a non-finite loss is counted
@@ -143,7 +143,7 @@ class SoftAdapt(nn.Module):
 
         Args:
             losses: (K,) tensor, or a sequence or mapping of K scalars. A mapping is matched by name to the first one
-                that was passed, so that its order is free.
+                that was passed, before or after the state was saved and loaded, so that its order is free.
 
         Returns:
             () tensor, differentiable with respect to `losses`; of their dtype or the buffers', whichever is wider.
@@ -200,12 +200,12 @@ class SoftAdapt(nn.Module):
         return history.sum(0) / filled.clamp_min(1)
 
     def _as_vector(self, losses: Losses) -> Tensor:
+        names = self._names
         if isinstance(losses, Mapping):
-            if self._names is None:
-                self._names = tuple(losses)
-            if losses.keys() != set(self._names):
-                raise ValueError(f"expected losses named {', '.join(self._names)}, got {', '.join(losses)}")
-            losses = [losses[name] for name in self._names]
+            names = names or tuple(losses)
+            if losses.keys() != set(names):
+                raise ValueError(f"expected losses named {', '.join(names)}, got {', '.join(map(str, losses))}")
+            losses = [losses[name] for name in names]
         if isinstance(losses, Tensor):
             values = losses
         elif len(losses) != self.num_losses:
@@ -216,6 +216,7 @@ class SoftAdapt(nn.Module):
             raise ValueError(f"losses must have shape ({self.num_losses},), got {tuple(values.shape)}")
         if not values.is_floating_point():
             raise ValueError(f"losses must be floating point, got {values.dtype}")
+        self._names = names  # only now: a call that is refused does not name the components
         return values
 
     def _as_scalar(self, loss: Tensor | float) -> Tensor:
@@ -224,6 +225,14 @@ class SoftAdapt(nn.Module):
         if loss.numel() != 1:
             raise ValueError(f"each loss must be a scalar, got shape {tuple(loss.shape)}")
         return loss.reshape(())
+
+    def get_extra_state(self) -> list[str]:
+        """The components' names in the order of the weights, saved with `state_dict`; empty if they have none yet."""
+        return list(self._names or ())
+
+    def set_extra_state(self, state: list[str]) -> None:
+        """Take over the names saved with the state, so that its history and weights keep their components."""
+        self._names = tuple(state) or None
 
     def extra_repr(self) -> str:
         """The options, as they appear in `print(model)`."""

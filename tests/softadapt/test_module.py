@@ -2,6 +2,7 @@
 
 import copy
 import math
+import pickle
 
 import pytest
 import torch
@@ -134,11 +135,11 @@ def test_evaluation_mode_leaves_all_state_alone():
     balance = SoftAdapt(2)
     for row in drawn_losses(3, 2):
         balance(row)
-    before = copy.deepcopy(balance.state_dict())
+    before = copy.deepcopy(balance)
     balance.eval()
     total = balance([7.0, float("nan")])
     assert total.isnan()
-    assert all(torch.equal(before[name], value) for name, value in balance.state_dict().items())
+    assert all(torch.equal(buffer, before.get_buffer(name)) for name, buffer in balance.named_buffers())
 
 
 @pytest.mark.parametrize("after", range(1, 8))
@@ -155,15 +156,45 @@ def test_resuming_from_a_saved_state_changes_nothing(tmp_path, after):
     resumed.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
     for row in losses[after:]:
         resumed(row)
-    assert all(torch.equal(value, resumed.state_dict()[name]) for name, value in whole.state_dict().items())
+    assert all(torch.equal(buffer, resumed.get_buffer(name)) for name, buffer in whole.named_buffers())
+
+
+@pytest.mark.parametrize("how", ["state_dict", "deepcopy", "pickle"])
+def test_names_are_saved_with_the_state_that_belongs_to_them(tmp_path, how):
+    rows = drawn_losses(4, 2).tolist()
+    whole, part = SoftAdapt(2, beta=5.0), SoftAdapt(2, beta=5.0)
+    for a, b in rows:
+        whole({"a": a, "b": b})
+    for a, b in rows[:2]:
+        part({"a": a, "b": b})
+    if how == "state_dict":
+        torch.save(part.state_dict(), tmp_path / "state.pt")
+        resumed = SoftAdapt(2, beta=5.0)
+        resumed.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+    else:
+        resumed = copy.deepcopy(part) if how == "deepcopy" else pickle.loads(pickle.dumps(part))
+    for a, b in rows[2:]:
+        resumed({"b": b, "a": a})
+    assert torch.equal(resumed.weights, whole.weights)
+    with pytest.raises(ValueError, match="expected losses named a, b, got a, c"):
+        resumed({"a": 1.0, "c": 2.0})
+
+
+def test_a_state_without_names_leaves_them_to_the_first_mapping():
+    unnamed, named = SoftAdapt(2), SoftAdapt(2)
+    unnamed([1.0, 2.0])
+    named({"a": 1.0, "b": 2.0})
+    named.load_state_dict(unnamed.state_dict())
+    named({"c": 1.0, "d": 2.0})
+    assert named.get_extra_state() == ["c", "d"]
 
 
 def test_shapes_of_the_state_never_change():
     balance = SoftAdapt(3, history=4, update_every=2)
-    shapes = {name: value.shape for name, value in balance.state_dict().items()}
+    shapes = {name: buffer.shape for name, buffer in balance.named_buffers()}
     for row in drawn_losses(9, 3):
         balance(row)
-    assert {name: value.shape for name, value in balance.state_dict().items()} == shapes
+    assert {name: buffer.shape for name, buffer in balance.named_buffers()} == shapes
 
 
 def test_casting_to_double_does_not_round_constants_twice():
@@ -205,6 +236,9 @@ def test_traces_as_one_graph(options):
     compiled = torch.compile(traced, fullgraph=True, backend="aot_eager")
     for row in drawn_losses(6, 2):
         torch.testing.assert_close(compiled(row), eager(row))
+    for a, b in drawn_losses(3, 2, seed=1):
+        torch.testing.assert_close(compiled({"a": a, "b": b}), eager([a, b]))
+    assert traced.get_extra_state() == ["a", "b"]
     torch.testing.assert_close(traced.weights, eager.weights)
 
 
@@ -318,3 +352,14 @@ def test_a_mapping_with_another_name_is_refused():
     balance({"a": 1.0, "b": 2.0})
     with pytest.raises(ValueError, match="expected losses named a, b, got a, c"):
         balance({"a": 1.0, "c": 2.0})
+
+
+@pytest.mark.parametrize(
+    "refused", [{"x": 1.0, "y": torch.ones(2)}, {"x": 1.0}, {"x": torch.tensor(1), "y": torch.tensor(2)}]
+)
+def test_a_refused_call_does_not_name_the_components(refused):
+    balance = SoftAdapt(2)
+    with pytest.raises(ValueError, match=r".+"):
+        balance(refused)
+    balance({"a": 1.0, "b": 2.0})
+    assert balance.get_extra_state() == ["a", "b"]
