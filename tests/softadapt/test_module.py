@@ -92,20 +92,13 @@ def test_total_and_prior():
 
 
 def test_losses_may_be_a_tensor_a_sequence_or_a_mapping_matched_by_name():
-    steps = drawn_losses(4, 2)
-    by_tensor, by_list, by_name = SoftAdapt(2), SoftAdapt(2), SoftAdapt(2)
-    for a, b in steps:
-        results = [by_tensor(torch.stack((a, b))), by_list([a, b.reshape(1)])]
-        results.append(by_name({"a": a, "b": b} if len(results) % 2 else {"b": b, "a": a}))
-    torch.testing.assert_close(results[0], results[1])
-    torch.testing.assert_close(by_tensor.weights, by_list.weights)
-    first = SoftAdapt(2)
-    first({"a": 1.0, "b": 2.0})
-    first({"b": 1.0, "a": 4.0})
-    reference = SoftAdapt(2)
-    reference([1.0, 2.0])
-    reference([4.0, 1.0])
-    torch.testing.assert_close(first.weights, reference.weights)
+    by_tensor, by_list, by_name = (SoftAdapt(2, beta=5.0) for _ in range(3))
+    for step, (a, b) in enumerate(drawn_losses(5, 2)):
+        total = by_tensor(torch.stack((a, b)))
+        assert torch.equal(by_list([a, b.reshape(1)]), total)
+        assert torch.equal(by_name({"b": b, "a": a} if step % 2 else {"a": a, "b": b}), total)
+        assert torch.equal(by_list.weights, by_tensor.weights)
+        assert torch.equal(by_name.weights, by_tensor.weights)
 
 
 def test_gradient_is_the_weights_and_none_flows_through_them():
