@@ -55,7 +55,7 @@ class SoftAdapt(nn.Module):
     history: Tensor
     calls: Tensor
     finite_calls: Tensor
-    window_sum: Tensor
+    window_mean: Tensor
     stencils: Tensor
     initial_weights: Tensor
     log_prior: Tensor | None
@@ -105,7 +105,7 @@ class SoftAdapt(nn.Module):
         real = partial(torch.zeros, dtype=dtype, device=device)
         counter = partial(torch.zeros, 1, dtype=torch.int64, device=device)
         self.register_buffer("history", real(history, num_losses))
-        self.register_buffer("window_sum", real(num_losses))
+        self.register_buffer("window_mean", real(num_losses))
         self.register_buffer("calls", counter())
         self.register_buffer("finite_calls", counter())
         for name in ("stencils", "log_prior", "initial_weights"):
@@ -189,15 +189,16 @@ class SoftAdapt(nn.Module):
 
     def _accumulate(self, losses: Tensor, finite: Tensor) -> tuple[Tensor, Tensor]:
         """Add a call to the open window; return whether that completes the window, and the window's mean."""
-        window_sum = self.window_sum + torch.where(finite, losses, 0.0)
+        # Each call adds its share of the mean: a sum of finite losses may overflow.
+        mean = self.window_mean + torch.where(finite, losses / self.update_every, 0.0)
         due = finite & (self.finite_calls % self.update_every == 0)
-        self.window_sum.copy_(torch.where(due, 0.0, window_sum))
-        return due, window_sum / self.update_every
+        self.window_mean.copy_(torch.where(due, 0.0, mean))
+        return due, mean
 
     @staticmethod
     def _mean(history: Tensor, filled: Tensor) -> Tensor:
         """Mean over the observations so far; rows not yet filled are zero and do not count."""
-        return history.sum(0) / filled.clamp_min(1)
+        return (history / filled.clamp_min(1)).sum(0)
 
     def _as_vector(self, losses: Losses) -> Tensor:
         names = self._names

@@ -290,6 +290,16 @@ def test_a_non_finite_loss_does_not_count_towards_a_window():
     assert balance.observations.item() == 1
 
 
+def test_means_of_huge_losses_do_not_overflow():
+    windowed, direct = (SoftAdapt(2, beta=0.0, update_every=n, mean_over_history=True) for n in (2, 1))
+    for _ in range(4):
+        windowed([3e38, 1e38])
+        direct([3e38, 1e38])
+    torch.testing.assert_close(windowed.history, torch.tensor([[3e38, 1e38]] * 2))
+    for balance in (windowed, direct):  # beta = 0 leaves the shares of the means
+        torch.testing.assert_close(balance.weights, torch.tensor([0.75, 0.25]))
+
+
 @pytest.mark.parametrize("beta", [-1000.0, 0.0, 1000.0])
 @pytest.mark.parametrize("normalize", [False, True])
 @pytest.mark.parametrize("pair", [([0.0, 0.0], [0.0, 0.0]), ([1e38, 3e38], [3e38, 1e38]), ([1e-30, 0.0], [5.0, 1e-38])])
