@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from math import isfinite
+from math import isfinite, log
 from typing import Literal, Self, get_args
 
 import torch
@@ -87,8 +87,6 @@ class SoftAdapt(nn.Module):
             raise ValueError(f"variant must be one of {', '.join(get_args(Variant))}, got {variant!r}")
         if not isfinite(beta):
             raise ValueError(f"beta must be finite, got {beta!r}")
-        if not (isfinite(total) and total > 0):
-            raise ValueError(f"total must be positive and finite, got {total!r}")
         self.num_losses = num_losses
         self.variant = variant
         self.beta = float(beta)
@@ -101,6 +99,7 @@ class SoftAdapt(nn.Module):
         self._names: tuple[str, ...] | None = None
 
         self.prior = None if prior is None else _check_prior(prior, num_losses)
+        _check_total(self.total, dtype or torch.get_default_dtype())
 
         real = partial(torch.zeros, dtype=dtype, device=device)
         counter = partial(torch.zeros, 1, dtype=torch.int64, device=device)
@@ -116,13 +115,20 @@ class SoftAdapt(nn.Module):
     def _set_constants(self) -> None:
         """Derive the constant buffers from the options, in the dtype and on the device of the state."""
         constant = partial(torch.tensor, dtype=self.history.dtype, device=self.history.device)
-        prior = constant(self.prior or [1.0] * self.num_losses)
         self.stencils = constant(_stencils_while_filling(len(self.history), self.order, self.method)).t().contiguous()
-        self.log_prior = prior.log() if self.prior else None
-        self.initial_weights = self.total * prior / prior.sum()
+        # In Python floats, relative to the largest: in the state's dtype the prior, its sum or its logarithm may overflow.
+        prior = self.prior or [1.0] * self.num_losses
+        relative = [value / max(prior) for value in prior]
+        self.initial_weights = constant([self.total * (value / sum(relative)) for value in relative])
+        self.log_prior = constant([log(value) - log(max(prior)) for value in prior]) if self.prior else None
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """Move or cast the module (`.to()`, `.double()`, `.cuda()`); constants are derived anew, not rounded twice."""
+        """Move or cast the module (`.to()`, `.double()`, `.cuda()`); constants are derived anew, not rounded twice.
+
+        Raises:
+            ValueError: if `total` is out of the new dtype's range; the module is then as it was.
+        """
+        _check_total(self.total, fn(self.weights).dtype)
         super()._apply(fn, recurse)
         self._set_constants()
         self.weights = torch.where(self.observations < 2, self.initial_weights, self.weights)
@@ -266,3 +272,9 @@ def _check_prior(prior: Sequence[float] | Tensor, num_losses: int) -> list[float
     if not all(isfinite(value) and value > 0 for value in values):
         raise ValueError(f"prior must hold positive finite numbers, got {values}")
     return values
+
+
+def _check_total(total: float, dtype: torch.dtype) -> None:
+    limits = torch.finfo(dtype)
+    if not limits.tiny <= total <= limits.max:
+        raise ValueError(f"total must be a positive number in the range of {dtype}, got {total!r}")

@@ -312,6 +312,43 @@ def test_extreme_losses_and_betas_give_finite_weights(beta, normalize, pair):
             assert balance.weights.sum().item() == pytest.approx(1)
 
 
+@pytest.mark.parametrize("normalize", [False, True])
+def test_a_beta_beyond_the_dtype_gives_finite_weights(normalize):
+    balance = SoftAdapt(3, variant="original", beta=1e39, normalize=normalize)
+    for losses in ([1.0, 2.0, 1.0], [1.0, 1.0, 2.0]):
+        balance(losses)
+    assert balance.weights.tolist() == [0, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("prior", "dtype", "shares"),
+    [
+        ([1e-50, 1.0], torch.float32, [0.0, 1.0]),
+        ([1e-9, 1.0], torch.float16, [0.0, 1.0]),
+        ([1e39, 1.0], torch.float32, [1.0, 0.0]),
+        ([3e38, 3e38], torch.float32, [0.5, 0.5]),
+        ([1e308, 1e308], torch.float64, [0.5, 0.5]),
+        ([5e-324, 1e308], torch.float64, [0.0, 1.0]),
+    ],
+)
+def test_a_prior_beyond_the_dtype_keeps_its_proportions(prior, dtype, shares):
+    born = SoftAdapt(2, variant="original", prior=prior, dtype=dtype)
+    cast = SoftAdapt(2, variant="original", prior=prior, **FLOAT64).to(dtype)
+    for balance in (born, cast):
+        assert balance.weights.tolist() == pytest.approx(shares, abs=1e-30)
+        for _ in range(3):
+            assert balance([1.0, 1.0]).item() == 1
+        assert balance.weights.tolist() == pytest.approx(shares, abs=1e-30)
+
+
+def test_casting_refuses_a_total_beyond_the_new_dtype_and_leaves_the_module_alone():
+    balance = SoftAdapt(2, total=1e5)
+    with pytest.raises(ValueError, match=r"torch.float16, got 100000.0"):
+        balance.half()
+    assert balance.weights.dtype == balance.history.dtype == torch.float32
+    assert balance.double().weights.tolist() == [5e4, 5e4]
+
+
 @pytest.mark.parametrize(
     ("options", "offending"),
     [
@@ -324,6 +361,11 @@ def test_extreme_losses_and_betas_give_finite_weights(beta, normalize, pair):
         ({"order": 0}, "0"),
         ({"update_every": 0}, "0"),
         ({"total": -1.0}, "-1.0"),
+        ({"total": 0}, "0"),
+        ({"total": float("inf")}, "inf"),
+        ({"total": 1e39}, "1e+39"),
+        ({"total": 1e-50}, "1e-50"),
+        ({"total": 1e5, "dtype": torch.float16}, "100000.0"),
         ({"prior": [1.0]}, "[1.0]"),
         ({"prior": [1.0, 0.0]}, "0.0"),
         ({"method": "spline"}, "spline"),
