@@ -1,6 +1,6 @@
 """`SoftAdapt`: the loss-weighting rule as a module that is used like a criterion."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from math import isfinite, log
 from typing import Literal, Self, get_args
@@ -39,7 +39,7 @@ class SoftAdapt(nn.Module):
         prior: K positive numbers that multiply the adaptive weights, which are then rescaled to `total`: how a user
             states what the components are worth. ``None`` is all equal.
         total: what the weights sum to: 1.0 as in the paper, or ``num_losses`` for the scale of the unweighted sum, so
-            that a learning rate tuned without SoftAdapt keeps its meaning.
+            that a learning rate tuned without SoftAdapt keeps its meaning. In the range of `dtype`.
         method: ``"finite_difference"``, or ``"least_squares"`` for a slope that is robust against minibatch noise.
         mean_over_history: in eq. 4 use each component's mean over the history as f_k, not its newest value.
         device, dtype: of the state, as for any module of torch.nn.
@@ -48,7 +48,7 @@ class SoftAdapt(nn.Module):
         weights: (K,) buffer, the current weights a_k, without gradient.
 
     Raises:
-        ValueError: for an argument out of range, naming the value.
+        ValueError: for an argument of a wrong type or out of range, naming the value.
     """
 
     weights: Tensor
@@ -78,33 +78,27 @@ class SoftAdapt(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        _check_integer("num_losses", num_losses, at_least=1)
-        _check_integer("history", history, at_least=2)
-        _check_integer("update_every", update_every, at_least=1)
-        if order is not None:
-            _check_integer("order", order, at_least=1)
         if variant not in get_args(Variant):
             raise ValueError(f"variant must be one of {', '.join(get_args(Variant))}, got {variant!r}")
-        if not isfinite(beta):
-            raise ValueError(f"beta must be finite, got {beta!r}")
-        self.num_losses = num_losses
+        self.num_losses = _integer("num_losses", num_losses, at_least=1)
         self.variant = variant
-        self.beta = float(beta)
-        self.normalize = normalize
-        self.order = order
-        self.update_every = update_every
-        self.total = float(total)
+        self.beta = _real("beta", beta)
+        self.normalize = _boolean("normalize", normalize)
+        self.order = None if order is None else _integer("order", order, at_least=1)
+        self.update_every = _integer("update_every", update_every, at_least=1)
+        self.prior = None if prior is None else _prior(prior, self.num_losses)
+        self.total = _real("total", total)
         self.method = method
-        self.mean_over_history = mean_over_history
+        self.mean_over_history = _boolean("mean_over_history", mean_over_history)
         self._names: tuple[str, ...] | None = None
-
-        self.prior = None if prior is None else _check_prior(prior, num_losses)
-        _check_total(self.total, dtype or torch.get_default_dtype())
+        if not isfinite(self.beta):
+            raise ValueError(f"beta must be finite, got {beta!r}")
+        _check_dtype(dtype or torch.get_default_dtype(), self.total)
 
         real = partial(torch.zeros, dtype=dtype, device=device)
         counter = partial(torch.zeros, 1, dtype=torch.int64, device=device)
-        self.register_buffer("history", real(history, num_losses))
-        self.register_buffer("window_mean", real(num_losses))
+        self.register_buffer("history", real(_integer("history", history, at_least=2), self.num_losses))
+        self.register_buffer("window_mean", real(self.num_losses))
         self.register_buffer("calls", counter())
         self.register_buffer("finite_calls", counter())
         for name in ("stencils", "log_prior", "initial_weights"):
@@ -126,9 +120,9 @@ class SoftAdapt(nn.Module):
         """Move or cast the module (`.to()`, `.double()`, `.cuda()`); constants are derived anew, not rounded twice.
 
         Raises:
-            ValueError: if `total` is out of the new dtype's range; the module is then as it was.
+            ValueError: if the new dtype is not floating point or cannot hold `total`; the module is then as it was.
         """
-        _check_total(self.total, fn(self.weights).dtype)
+        _check_dtype(fn(self.weights).dtype, self.total)
         super()._apply(fn, recurse)
         self._set_constants()
         self.weights = torch.where(self.observations < 2, self.initial_weights, self.weights)
@@ -155,7 +149,7 @@ class SoftAdapt(nn.Module):
             () tensor, differentiable with respect to `losses`; of their dtype or the buffers', whichever is wider.
 
         Raises:
-            ValueError: if the shape, the number or the names of the losses do not fit.
+            ValueError: if the shape, the number, the type or the names of the losses do not fit.
         """
         values = self._as_vector(losses)
         # A fresh tensor in both modes: autograd keeps it, and the buffer may change before backward is called.
@@ -178,10 +172,11 @@ class SoftAdapt(nn.Module):
             observations = observations // self.update_every
         history = torch.cat((self.history[1:], observation.unsqueeze(0)))
         filled = observations.clamp_max(len(history))
-        rates = (self.stencils.index_select(1, filled) * history).sum(0)
+        rates = (self.stencils.index_select(1, filled) * history).sum(0)  # column m: m filled
         recent = None
         if self.variant == "loss_weighted":
-            recent = self._mean(history, filled) if self.mean_over_history else observation
+            # Rows not yet filled are zero and do not count.
+            recent = (history / filled.clamp_min(1)).sum(0) if self.mean_over_history else observation
         weights = softadapt_weights(rates, recent, beta=self.beta, normalize=self.normalize)
         if self.log_prior is not None:
             weights = torch.softmax(weights.log() + self.log_prior, dim=-1)
@@ -201,11 +196,6 @@ class SoftAdapt(nn.Module):
         self.window_mean.copy_(torch.where(due, 0.0, mean))
         return due, mean
 
-    @staticmethod
-    def _mean(history: Tensor, filled: Tensor) -> Tensor:
-        """Mean over the observations so far; rows not yet filled are zero and do not count."""
-        return (history / filled.clamp_min(1)).sum(0)
-
     def _as_vector(self, losses: Losses) -> Tensor:
         names = self._names
         if isinstance(losses, Mapping):
@@ -215,6 +205,8 @@ class SoftAdapt(nn.Module):
             losses = [losses[name] for name in names]
         if isinstance(losses, Tensor):
             values = losses
+        elif not isinstance(losses, Collection):
+            raise ValueError(f"losses must be a tensor, a sequence or a mapping, got {losses!r}")
         elif len(losses) != self.num_losses:
             raise ValueError(f"expected {self.num_losses} losses, got {len(losses)}")
         else:
@@ -223,12 +215,13 @@ class SoftAdapt(nn.Module):
             raise ValueError(f"losses must have shape ({self.num_losses},), got {tuple(values.shape)}")
         if not values.is_floating_point():
             raise ValueError(f"losses must be floating point, got {values.dtype}")
-        self._names = names  # only now: a call that is refused does not name the components
+        if names is not self._names:  # only now: a call that is refused does not name the components
+            self._names = names
         return values
 
     def _as_scalar(self, loss: Tensor | float) -> Tensor:
         if not isinstance(loss, Tensor):
-            return torch.full((), float(loss), dtype=self.weights.dtype, device=self.weights.device)
+            return torch.full((), _real("each loss", loss), dtype=self.weights.dtype, device=self.weights.device)
         if loss.numel() != 1:
             raise ValueError(f"each loss must be a scalar, got shape {tuple(loss.shape)}")
         return loss.reshape(())
@@ -260,13 +253,35 @@ def _stencils_while_filling(history: int, order: int | None, method: Method) -> 
     return table
 
 
-def _check_integer(name: str, value: int, *, at_least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < at_least:
-        raise ValueError(f"{name} must be an integer of at least {at_least}, got {value!r}")
+def _integer(name: str, value: int, *, at_least: int) -> int:
+    try:
+        if not isinstance(value, bool) and value.__index__() >= at_least:
+            return value.__index__()
+    except (AttributeError, TypeError):
+        pass
+    raise ValueError(f"{name} must be an integer of at least {at_least}, got {value!r}")
 
 
-def _check_prior(prior: Sequence[float] | Tensor, num_losses: int) -> list[float]:
-    values = [float(value) for value in prior]
+def _real(name: str, value: float) -> float:
+    try:
+        if not isinstance(value, (bool, str, bytes)):
+            return float(value)
+    except (TypeError, ValueError, OverflowError, RuntimeError):
+        pass
+    raise ValueError(f"{name} must be a real number, got {value!r}")
+
+
+def _boolean(name: str, value: bool) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"{name} must be True or False, got {value!r}")
+    return value
+
+
+def _prior(prior: Sequence[float] | Tensor, num_losses: int) -> list[float]:
+    try:
+        values = [_real("each number of prior", value) for value in prior]
+    except TypeError:
+        raise ValueError(f"prior must hold {num_losses} numbers, got {prior!r}") from None
     if len(values) != num_losses:
         raise ValueError(f"prior must hold {num_losses} numbers, got {values}")
     if not all(isfinite(value) and value > 0 for value in values):
@@ -274,7 +289,9 @@ def _check_prior(prior: Sequence[float] | Tensor, num_losses: int) -> list[float
     return values
 
 
-def _check_total(total: float, dtype: torch.dtype) -> None:
+def _check_dtype(dtype: torch.dtype, total: float) -> None:
+    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+        raise ValueError(f"dtype must be a floating point torch.dtype, got {dtype!r}")
     limits = torch.finfo(dtype)
     if not limits.tiny <= total <= limits.max:
         raise ValueError(f"total must be a positive number in the range of {dtype}, got {total!r}")
