@@ -83,8 +83,8 @@ def rates_of_change(history: Tensor, order: int | None = None, *, method: Method
         raise ValueError(f"history must be floating point, got {history.dtype}")
     stencil = difference_stencil(history.shape[0], order, method)
     coefficients = torch.tensor(stencil, dtype=history.dtype, device=history.device)
-    # Not a matrix product: autocast would compute that in half precision, which the difference of two losses cannot bear.
-    return (coefficients.view(-1, *[1] * (history.dim() - 1)) * history).sum(0)
+    # Not a matrix product: autocast would round the losses to half precision before they are subtracted.
+    return (coefficients.reshape(-1, *[1] * (history.dim() - 1)) * history).sum(0, dtype=history.dtype)
 
 
 def softadapt_weights(
@@ -118,10 +118,9 @@ def softadapt_weights(
         # Dividing by the largest rate first keeps the sum of absolute rates from overflowing.
         scale = rates.abs().amax(-1, keepdim=True).clamp_min(torch.finfo(rates.dtype).tiny)
         scaled = rates / scale
-        logits = beta * (scaled / (scaled.abs().sum(-1, keepdim=True) + _NORMALIZE_EPS / scale))
-    else:
-        # beta * s may overflow to infinity, and the softmax would then compute inf - inf.
-        logits = torch.nan_to_num(beta * rates)
+        rates = scaled / (scaled.abs().sum(-1, keepdim=True) + _NORMALIZE_EPS / scale)
+    # beta * s may overflow to infinity, and the softmax would then compute inf - inf.
+    logits = torch.nan_to_num(beta * rates)
     if losses is not None:
         positive = losses.clamp_min(0)
         # Relative to the largest loss; 0/0, where all are zero, becomes 1 and leaves equation 3.

@@ -1,9 +1,8 @@
 """`SoftAdapt`: the loss-weighting rule as a module that is used like a criterion."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from math import isfinite, log
-from operator import index
 from typing import Literal, Self, get_args
 
 import torch
@@ -20,8 +19,8 @@ class SoftAdapt(nn.Module):
 
     ``loss = balance(losses)`` returns ``sum_k a_k f_k``. In training mode the call first records the detached losses
     and refreshes `weights`; in evaluation mode it only uses them. No gradient flows through the weights. All state
-    lies in buffers, so ``.to()``, ``state_dict``, ``torch.compile(fullgraph=True)`` and ``torch.func.vmap`` work, and
-    nothing on the way waits for the device.
+    but the components' names lies in buffers, so ``.to()``, ``torch.compile(fullgraph=True)`` and ``torch.func.vmap``
+    work, and nothing on the way waits for the device; ``state_dict`` holds the names too.
 
     Until two observations are recorded the weights are equal (times `prior`). While the history fills, the difference
     has the highest order, up to `order`, that the observations allow. An observation with a non-finite loss is counted
@@ -40,7 +39,7 @@ class SoftAdapt(nn.Module):
         prior: K positive numbers that multiply the adaptive weights, which are then rescaled to `total`: how a user
             states what the components are worth. ``None`` is all equal.
         total: what the weights sum to: 1.0 as in the paper, or ``num_losses`` for the scale of the unweighted sum, so
-            that a learning rate tuned without SoftAdapt keeps its meaning.
+            that a learning rate tuned without SoftAdapt keeps its meaning. In the range of `dtype`.
         method: ``"finite_difference"``, or ``"least_squares"`` for a slope that is robust against minibatch noise.
         mean_over_history: in eq. 4 use each component's mean over the history as f_k, not its newest value.
         device, dtype: of the state, as for any module of torch.nn.
@@ -49,7 +48,7 @@ class SoftAdapt(nn.Module):
         weights: (K,) buffer, the current weights a_k, without gradient.
 
     Raises:
-        ValueError: for an argument out of range, naming the value.
+        ValueError: for an argument of a wrong type or out of range, naming the value.
     """
 
     weights: Tensor
@@ -57,7 +56,6 @@ class SoftAdapt(nn.Module):
     calls: Tensor
     finite_calls: Tensor
     window_mean: Tensor
-    zeros: Tensor
     stencils: Tensor
     initial_weights: Tensor
     log_prior: Tensor | None
@@ -80,40 +78,30 @@ class SoftAdapt(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        num_losses = _check_integer("num_losses", num_losses, at_least=1)
-        history = _check_integer("history", history, at_least=2)
-        update_every = _check_integer("update_every", update_every, at_least=1)
-        if order is not None:
-            order = _check_integer("order", order, at_least=1)
-        for name, value in (("normalize", normalize), ("mean_over_history", mean_over_history)):
-            if not isinstance(value, bool):
-                raise ValueError(f"{name} must be True or False, got {value!r}")
         if variant not in get_args(Variant):
             raise ValueError(f"variant must be one of {', '.join(get_args(Variant))}, got {variant!r}")
-        beta, total = _check_real("beta", beta), _check_real("total", total)
-        largest = torch.finfo(dtype or torch.get_default_dtype()).max
-        if not 0 < total <= largest:
-            raise ValueError(f"total must be positive and at most {largest:g}, got {total!r}")
-        self.num_losses = num_losses
+        self.num_losses = _integer("num_losses", num_losses, at_least=1)
         self.variant = variant
-        self.beta = beta
-        self.normalize = normalize
-        self.order = order
-        self.update_every = update_every
-        self.total = total
+        self.beta = _real("beta", beta)
+        self.normalize = _boolean("normalize", normalize)
+        self.order = None if order is None else _integer("order", order, at_least=1)
+        self.update_every = _integer("update_every", update_every, at_least=1)
+        self.prior = None if prior is None else _prior(prior, self.num_losses)
+        self.total = _real("total", total)
         self.method = method
-        self.mean_over_history = mean_over_history
+        self.mean_over_history = _boolean("mean_over_history", mean_over_history)
         self._names: tuple[str, ...] | None = None
-
-        self.prior = None if prior is None else _check_prior(prior, num_losses)
+        if not isfinite(self.beta):
+            raise ValueError(f"beta must be finite, got {beta!r}")
+        _check_dtype(dtype or torch.get_default_dtype(), self.total)
 
         real = partial(torch.zeros, dtype=dtype, device=device)
         counter = partial(torch.zeros, 1, dtype=torch.int64, device=device)
-        self.register_buffer("history", real(history, num_losses))
-        self.register_buffer("window_mean", real(num_losses))
+        self.register_buffer("history", real(_integer("history", history, at_least=2), self.num_losses))
+        self.register_buffer("window_mean", real(self.num_losses))
         self.register_buffer("calls", counter())
         self.register_buffer("finite_calls", counter())
-        for name in ("stencils", "log_prior", "initial_weights", "zeros"):
+        for name in ("stencils", "log_prior", "initial_weights"):
             self.register_buffer(name, None, persistent=False)
         self._set_constants()
         self.register_buffer("weights", self.initial_weights.clone())
@@ -121,16 +109,20 @@ class SoftAdapt(nn.Module):
     def _set_constants(self) -> None:
         """Derive the constant buffers from the options, in the dtype and on the device of the state."""
         constant = partial(torch.tensor, dtype=self.history.dtype, device=self.history.device)
-        # In Python's floats: a prior may be too small or too large for the dtype, its logarithm is not.
+        self.stencils = constant(_stencils_while_filling(len(self.history), self.order, self.method)).t().contiguous()
+        # In Python floats, relative to the largest: in the state's dtype the prior, its sum or its logarithm may overflow.
         prior = self.prior or [1.0] * self.num_losses
-        shares = [value / max(prior) for value in prior]
-        self.stencils = constant(_stencils_while_filling(len(self.history), self.order, self.method))
+        relative = [value / max(prior) for value in prior]
+        self.initial_weights = constant([self.total * (value / sum(relative)) for value in relative])
         self.log_prior = constant([log(value) - log(max(prior)) for value in prior]) if self.prior else None
-        self.initial_weights = constant([self.total * (share / sum(shares)) for share in shares])
-        self.zeros = constant([0.0] * self.num_losses)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """Move or cast the module (`.to()`, `.double()`, `.cuda()`); constants are derived anew, not rounded twice."""
+        """Move or cast the module (`.to()`, `.double()`, `.cuda()`); constants are derived anew, not rounded twice.
+
+        Raises:
+            ValueError: if the new dtype is not floating point or cannot hold `total`; the module is then as it was.
+        """
+        _check_dtype(fn(self.weights).dtype, self.total)
         super()._apply(fn, recurse)
         self._set_constants()
         self.weights = torch.where(self.observations < 2, self.initial_weights, self.weights)
@@ -151,27 +143,27 @@ class SoftAdapt(nn.Module):
 
         Args:
             losses: (K,) tensor, or a sequence or mapping of K scalars. A mapping is matched by name to the first one
-                that was passed, so that its order is free.
+                that was passed, before or after the state was saved and loaded, so that its order is free.
 
         Returns:
             () tensor, differentiable with respect to `losses`; of their dtype or the buffers', whichever is wider.
 
         Raises:
-            ValueError: if the shape, the number or the names of the losses do not fit.
+            ValueError: if the shape, the number, the type or the names of the losses do not fit.
         """
         values = self._as_vector(losses)
         # A fresh tensor in both modes: autograd keeps it, and the buffer may change before backward is called.
         weights = self._refresh(values.detach().to(self.weights.dtype)) if self.training else self.weights.clone()
-        dtype = torch.promote_types(values.dtype, weights.dtype)
-        return (weights.to(dtype) * values.to(dtype)).sum()
+        return (weights * values).sum()
 
     @torch.no_grad()
     def _refresh(self, losses: Tensor) -> Tensor:
         """Record one call's losses (K,); return the weights that hold from now on, also kept in the buffer.
 
-        Small tensors cost their dispatch, not their arithmetic, so this path is written for few operations.
+        Small tensors cost their dispatch, not their arithmetic, so this path is written for few operations. None of
+        them is a matrix product, whose operands autocast would round to half precision.
         """
-        finite = (losses * self.zeros).sum() == 0  # infinity and NaN times zero are NaN
+        finite = (losses - losses).sum() == 0  # infinity and NaN minus themselves are NaN
         self.calls.add_(1)
         observations = self.finite_calls.add_(finite)
         due, observation = finite, losses
@@ -180,11 +172,11 @@ class SoftAdapt(nn.Module):
             observations = observations // self.update_every
         history = torch.cat((self.history[1:], observation.unsqueeze(0)))
         filled = observations.clamp_max(len(history))
-        # Not a matrix product: autocast would compute that in half precision.
-        rates = (self.stencils.index_select(0, filled).T * history).sum(0)
+        rates = (self.stencils.index_select(1, filled) * history).sum(0)  # column m: m filled
         recent = None
         if self.variant == "loss_weighted":
-            recent = self._mean(history, filled) if self.mean_over_history else observation
+            # Rows not yet filled are zero and do not count.
+            recent = (history / filled.clamp_min(1)).sum(0) if self.mean_over_history else observation
         weights = softadapt_weights(rates, recent, beta=self.beta, normalize=self.normalize)
         if self.log_prior is not None:
             weights = torch.softmax(weights.log() + self.log_prior, dim=-1)
@@ -198,15 +190,11 @@ class SoftAdapt(nn.Module):
 
     def _accumulate(self, losses: Tensor, finite: Tensor) -> tuple[Tensor, Tensor]:
         """Add a call to the open window; return whether that completes the window, and the window's mean."""
-        window_mean = self.window_mean + torch.where(finite, losses / self.update_every, 0.0)
+        # Each call adds its share of the mean: a sum of finite losses may overflow.
+        mean = self.window_mean + torch.where(finite, losses / self.update_every, 0.0)
         due = finite & (self.finite_calls % self.update_every == 0)
-        self.window_mean.copy_(torch.where(due, 0.0, window_mean))
-        return due, window_mean
-
-    @staticmethod
-    def _mean(history: Tensor, filled: Tensor) -> Tensor:
-        """Mean over the observations so far; rows not yet filled are zero and do not count."""
-        return history.sum(0) / filled.clamp_min(1)
+        self.window_mean.copy_(torch.where(due, 0.0, mean))
+        return due, mean
 
     def get_extra_state(self) -> Tensor:
         """The names of the losses, part of ``state_dict``: without them history and weights lose their meaning.
@@ -224,12 +212,12 @@ class SoftAdapt(nn.Module):
         if isinstance(losses, Mapping):
             names = names or tuple(losses)
             if losses.keys() != set(names):
-                raise ValueError(f"expected losses named {', '.join(names)}, got {', '.join(losses)}")
+                raise ValueError(f"expected losses named {', '.join(names)}, got {', '.join(map(str, losses))}")
             losses = [losses[name] for name in names]
         if isinstance(losses, Tensor):
             values = losses
-        elif not isinstance(losses, Sequence):
-            raise ValueError(f"losses must be a tensor, a sequence or a mapping of scalars, got {losses!r}")
+        elif not isinstance(losses, Collection):
+            raise ValueError(f"losses must be a tensor, a sequence or a mapping, got {losses!r}")
         elif len(losses) != self.num_losses:
             raise ValueError(f"expected {self.num_losses} losses, got {len(losses)}")
         else:
@@ -238,15 +226,24 @@ class SoftAdapt(nn.Module):
             raise ValueError(f"losses must have shape ({self.num_losses},), got {tuple(values.shape)}")
         if not values.is_floating_point():
             raise ValueError(f"losses must be floating point, got {values.dtype}")
-        self._names = names  # not before all checks have passed
+        if names is not self._names:  # only now: a call that is refused does not name the components
+            self._names = names
         return values
 
     def _as_scalar(self, loss: Tensor | float) -> Tensor:
         if not isinstance(loss, Tensor):
-            return torch.full((), float(loss), dtype=self.weights.dtype, device=self.weights.device)
+            return torch.full((), _real("each loss", loss), dtype=self.weights.dtype, device=self.weights.device)
         if loss.numel() != 1:
             raise ValueError(f"each loss must be a scalar, got shape {tuple(loss.shape)}")
         return loss.reshape(())
+
+    def get_extra_state(self) -> list[str]:
+        """The components' names in the order of the weights, saved with `state_dict`; empty if they have none yet."""
+        return list(self._names or ())
+
+    def set_extra_state(self, state: list[str]) -> None:
+        """Take over the names saved with the state, so that its history and weights keep their components."""
+        self._names = tuple(state) or None
 
     def extra_repr(self) -> str:
         """The options, as they appear in `print(model)`."""
@@ -267,28 +264,45 @@ def _stencils_while_filling(history: int, order: int | None, method: Method) -> 
     return table
 
 
-def _check_integer(name: str, value: int, *, at_least: int) -> int:
-    if isinstance(value, bool) or not hasattr(value, "__index__") or index(value) < at_least:
-        raise ValueError(f"{name} must be an integer of at least {at_least}, got {value!r}")
-    return index(value)
-
-
-def _check_real(name: str, value: float) -> float:
+def _integer(name: str, value: int, *, at_least: int) -> int:
     try:
-        real = float("nan") if isinstance(value, str) else float(value)
-    except (TypeError, ValueError, OverflowError):
-        real = float("nan")
-    if not isfinite(real):
-        raise ValueError(f"{name} must be a finite number, got {value!r}")
-    return real
+        if not isinstance(value, bool) and value.__index__() >= at_least:
+            return value.__index__()
+    except (AttributeError, TypeError):
+        pass
+    raise ValueError(f"{name} must be an integer of at least {at_least}, got {value!r}")
 
 
-def _check_prior(prior: Sequence[float] | Tensor, num_losses: int) -> list[float]:
-    if isinstance(prior, str) or not hasattr(prior, "__iter__"):
-        raise ValueError(f"prior must hold {num_losses} numbers, got {prior!r}")
-    values = [_check_real("every value of prior", value) for value in prior]
+def _real(name: str, value: float) -> float:
+    try:
+        if not isinstance(value, (bool, str, bytes)):
+            return float(value)
+    except (TypeError, ValueError, OverflowError, RuntimeError):
+        pass
+    raise ValueError(f"{name} must be a real number, got {value!r}")
+
+
+def _boolean(name: str, value: bool) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"{name} must be True or False, got {value!r}")
+    return value
+
+
+def _prior(prior: Sequence[float] | Tensor, num_losses: int) -> list[float]:
+    try:
+        values = [_real("each number of prior", value) for value in prior]
+    except TypeError:
+        raise ValueError(f"prior must hold {num_losses} numbers, got {prior!r}") from None
     if len(values) != num_losses:
         raise ValueError(f"prior must hold {num_losses} numbers, got {values}")
     if min(values) <= 0:
         raise ValueError(f"prior must hold positive finite numbers, got {values}")
     return values
+
+
+def _check_dtype(dtype: torch.dtype, total: float) -> None:
+    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+        raise ValueError(f"dtype must be a floating point torch.dtype, got {dtype!r}")
+    limits = torch.finfo(dtype)
+    if not limits.tiny <= total <= limits.max:
+        raise ValueError(f"total must be a positive number in the range of {dtype}, got {total!r}")

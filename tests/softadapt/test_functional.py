@@ -77,6 +77,18 @@ def test_rates_broadcast_over_batches():
     torch.testing.assert_close(together[2], rates_of_change(history[:, 2]))
 
 
+@pytest.mark.parametrize("low", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("order", [None, 1])
+def test_autocast_changes_nothing(low, order):
+    history = torch.tensor([[100.5, 50.1], [100.3, 50.0], [100.1, 50.2]])
+    rates = rates_of_change(history, order)
+    with torch.autocast("cpu", low):
+        cast = rates_of_change(history, order)
+        weights = softadapt_weights(cast, history[-1], beta=5.0, normalize=True)
+    assert torch.equal(cast, rates)
+    assert torch.equal(weights, softadapt_weights(rates, history[-1], beta=5.0, normalize=True))
+
+
 def independent_weights(rates, losses, beta, normalize):
     """Equations 3 and 4 and section 3.1.3, written out in numpy."""
     rates = np.array(rates, dtype=float)
