@@ -196,17 +196,6 @@ class SoftAdapt(nn.Module):
         self.window_mean.copy_(torch.where(due, 0.0, mean))
         return due, mean
 
-    def get_extra_state(self) -> Tensor:
-        """The names of the losses, part of ``state_dict``: without them history and weights lose their meaning.
-
-        As the bytes of one text, so that everything in ``state_dict`` is a tensor.
-        """
-        return torch.tensor(list("\n".join(self._names or ()).encode()), dtype=torch.uint8)
-
-    def set_extra_state(self, state: Tensor) -> None:
-        """Restore what `get_extra_state` returned."""
-        self._names = tuple(bytes(state.tolist()).decode().split("\n")) if len(state) else None
-
     def _as_vector(self, losses: Losses) -> Tensor:
         names = self._names
         if isinstance(losses, Mapping):
@@ -237,13 +226,16 @@ class SoftAdapt(nn.Module):
             raise ValueError(f"each loss must be a scalar, got shape {tuple(loss.shape)}")
         return loss.reshape(())
 
-    def get_extra_state(self) -> list[str]:
-        """The components' names in the order of the weights, saved with `state_dict`; empty if they have none yet."""
-        return list(self._names or ())
+    def get_extra_state(self) -> Tensor:
+        """The components' names in the order of the weights, saved with `state_dict`; empty if they have none yet.
 
-    def set_extra_state(self, state: list[str]) -> None:
+        As the bytes of one text, so that everything in ``state_dict`` is a tensor.
+        """
+        return torch.tensor(list("\n".join(map(str, self._names or ())).encode()), dtype=torch.uint8)
+
+    def set_extra_state(self, state: Tensor) -> None:
         """Take over the names saved with the state, so that its history and weights keep their components."""
-        self._names = tuple(state) or None
+        self._names = tuple(bytes(state.tolist()).decode().split("\n")) if len(state) else None
 
     def extra_repr(self) -> str:
         """The options, as they appear in `print(model)`."""
@@ -295,7 +287,7 @@ def _prior(prior: Sequence[float] | Tensor, num_losses: int) -> list[float]:
         raise ValueError(f"prior must hold {num_losses} numbers, got {prior!r}") from None
     if len(values) != num_losses:
         raise ValueError(f"prior must hold {num_losses} numbers, got {values}")
-    if min(values) <= 0:
+    if not all(isfinite(value) and value > 0 for value in values):
         raise ValueError(f"prior must hold positive finite numbers, got {values}")
     return values
 

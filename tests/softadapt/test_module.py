@@ -4,7 +4,6 @@ import copy
 import math
 import pickle
 
-import numpy as np
 import pytest
 import torch
 from torch.func import functional_call, stack_module_state, vmap
@@ -180,7 +179,7 @@ def test_a_state_without_names_leaves_them_to_the_first_mapping():
     named({"a": 1.0, "b": 2.0})
     named.load_state_dict(unnamed.state_dict())
     named({"c": 1.0, "d": 2.0})
-    assert named.get_extra_state() == ["c", "d"]
+    assert bytes(named.get_extra_state().tolist()) == b"c\nd"
 
 
 def test_shapes_of_the_state_never_change():
@@ -232,7 +231,7 @@ def test_traces_as_one_graph(options):
         torch.testing.assert_close(compiled(row), eager(row))
     for a, b in drawn_losses(3, 2, seed=1):
         torch.testing.assert_close(compiled({"a": a, "b": b}), eager([a, b]))
-    assert traced.get_extra_state() == ["a", "b"]
+    assert bytes(traced.get_extra_state().tolist()) == b"a\nb"
     torch.testing.assert_close(traced.weights, eager.weights)
 
 
