@@ -216,20 +216,33 @@ def step_size_grid(settings: "GradientDescentSettings") -> "torch.Tensor":
     return torch.logspace(float(low), float(high), grid.count, dtype=torch.float64)
 
 
-def fine_step_sizes(steps: "Tensor", step_sizes: "Tensor", settings: "GradientDescentSettings") -> "Tensor":
+def choosing_starts(count: int, seed: int) -> "Tensor":
+    """Mask (count,) of the half of the starts on which settings are chosen; methods are judged on the others.
+
+    A random half: neighbours in a Sobol sequence lie in opposite halves of the box, so every second one would not do.
+    """
+    import torch
+
+    return torch.randperm(count, generator=torch.Generator().manual_seed(seed)) < count // 2
+
+
+def fine_step_sizes(
+    steps: "Tensor", step_sizes: "Tensor", chooses: "Tensor", settings: "GradientDescentSettings"
+) -> "Tensor":
     """Step sizes (B, R) around the best of the grid for every beta, so that its spacing does not decide between methods.
 
-    They lie between the neighbours of the step size with the fewest steps, on average over every second start (those
-    that settings are chosen on); a start that does not arrive counts as ``max_steps + 1``.
+    They lie between the neighbours of the step size with the fewest steps, on average over the starts that settings are
+    chosen on; a start that does not arrive counts as ``max_steps + 1``.
 
     Args:
         steps: (B, E, S), what `steps_to_converge` returned for the grid.
         step_sizes: (E,) the grid, evenly spaced in the logarithm.
+        chooses: (S,) mask of those starts.
         settings: ``step_sizes.refined`` is R.
     """
     import torch
 
-    counted = torch.where(steps >= 0, steps, settings.max_steps + 1)[:, :, ::2].double()
+    counted = torch.where(steps >= 0, steps, settings.max_steps + 1)[:, :, chooses].double()
     best = step_sizes[counted.mean(-1).argmin(-1)]
     spacing = float((step_sizes[1] / step_sizes[0]).log())
     offsets = torch.linspace(-spacing, spacing, settings.step_sizes.refined + 2, dtype=torch.float64)[1:-1]
@@ -262,8 +275,10 @@ def run(request: command_line.Request) -> None:
     step_sizes = step_size_grid(settings)
     illustrated_start = torch.tensor(settings.illustrated_starts[function.name], dtype=torch.float64)
     one_beta = torch.tensor([settings.illustrated_beta], dtype=torch.float64)
+    chooses = choosing_starts(settings.starts, request.seed)
     samples = {
         "starts": starts.numpy(),
+        "chooses": chooses.numpy(),
         "step_sizes": step_sizes.numpy(),
         "betas": torch.tensor(settings.betas).numpy(),
     }
@@ -272,7 +287,7 @@ def run(request: command_line.Request) -> None:
         betas = torch.tensor(settings.betas if METHODS[method] else [0.0], dtype=torch.float64)
         with progress_bar(settings.max_steps, f"{function.name} {step_rule} {method}", "step") as progress:
             steps = steps_to_converge(function, method, step_rule, starts, step_sizes, betas, settings, progress)
-        fine = fine_step_sizes(steps, step_sizes, settings)
+        fine = fine_step_sizes(steps, step_sizes, chooses, settings)
         with progress_bar(settings.max_steps, f"{function.name} {step_rule} {method}, refined", "step") as progress:
             fine_steps = steps_to_converge(function, method, step_rule, starts, fine, betas, settings, progress)
         samples |= {f"steps_{method}": steps.numpy(), f"fine_steps_{method}": fine_steps.numpy()}

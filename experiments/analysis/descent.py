@@ -51,7 +51,7 @@ class Sweep:
         self.step_sizes = self.samples["step_sizes"]
         self.starts = self.samples["starts"]
         self.betas = settings.gradient_descent.betas
-        self.judged = np.arange(len(self.starts)) % 2 == 1
+        self.judged = ~self.samples["chooses"]
 
     def steps(self, method: str) -> np.ndarray:
         """(betas, step sizes of the grid, starts) float, `limit` where the minimum was not reached."""
@@ -61,7 +61,7 @@ class Sweep:
         return np.where(steps >= 0, steps, self.limit).astype(float)
 
     def tune(self, method: str, beta: float | None = None) -> Tuned:
-        """Choose step size, of the grid or refined, and beta unless given, by the mean steps over every second start."""
+        """Choose step size, of the grid or refined, and beta unless given, by the mean steps over the choosing starts."""
         steps = np.concatenate((self.steps(method), self._counted(self.samples[f"fine_steps_{method}"])), axis=1)
         grid = np.broadcast_to(self.step_sizes, (len(steps), len(self.step_sizes)))
         step_sizes = np.concatenate((grid, self.samples[f"fine_step_sizes_{method}"]), axis=1)

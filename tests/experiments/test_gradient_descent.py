@@ -72,11 +72,21 @@ def test_every_beta_may_have_its_own_step_sizes():
         assert torch.equal(together[b], alone[0])
 
 
+def test_choosing_and_judging_starts_both_fill_the_box():
+    """Every second Sobol point would lie in one half of it."""
+    starts, chooses = gd.sobol_starts(ROSENBROCK, 128, seed=0), gd.choosing_starts(128, seed=0)
+    assert chooses.sum() == 64
+    centre = torch.tensor(ROSENBROCK.box, dtype=torch.float64).mean(1)
+    for half in (starts[chooses], starts[~chooses]):
+        shares = (half > centre).double().mean(0)
+        assert ((shares > 0.35) & (shares < 0.65)).all()
+
+
 def test_refined_step_sizes_lie_around_the_best_of_every_beta_for_the_starts_that_choose():
     settings = SETTINGS.model_copy(update={"step_sizes": SETTINGS.step_sizes.model_copy(update={"refined": 3})})
     step_sizes = torch.tensor([0.01, 0.1, 1.0], dtype=torch.float64)
     steps = torch.tensor([[[9, 1], [5, 900], [6, 1]], [[7, 2], [gd.NOT_CONVERGED, 1], [gd.DIVERGED, 1]]])
-    fine = gd.fine_step_sizes(steps, step_sizes, settings)
+    fine = gd.fine_step_sizes(steps, step_sizes, torch.tensor([True, False]), settings)
     expected = [[0.1 * 10**e for e in (-0.5, 0, 0.5)], [0.01 * 10**e for e in (-0.5, 0, 0.5)]]
     torch.testing.assert_close(fine, torch.tensor(expected, dtype=torch.float64))
 
