@@ -28,10 +28,12 @@ RESULT_FILES = ["config.yaml", "history.csv", "metrics.json", "provenance.json"]
 
 # experiment -> its runs; a scale may leave experiments out
 RUNS_OF = {}
+AUTOENCODER_SEEDS = [0]
 if section := SETTINGS.gradient_descent:
     sweeps = expand("{function}-{rule}", function=["rosenbrock", "beale"], rule=["fixed", "barzilai_borwein"])
     RUNS_OF["gradient_descent"] = expand("{sweep}/seed-{seed}", sweep=sweeps, seed=section.seed)
 if section := SETTINGS.sparse_autoencoder:
+    AUTOENCODER_SEEDS = section.seeds
     RUNS_OF["sparse_autoencoder"] = expand("{method}/seed-{seed}", method=section.all_methods(), seed=section.seeds)
 if section := SETTINGS.introvae:
     RUNS_OF["introvae"] = expand("{method}/seed-{seed}", method=section.methods, seed=section.seeds)
@@ -65,12 +67,21 @@ def run_outputs(folder):
     return [f"{RUNS}/{folder}/{file}" for file in [*RESULT_FILES, "samples.npz"]]
 
 
+def rules_of(experiment, method):
+    """The weighting rules of a method, whose files its runs depend on."""
+    return suite.rules_of(methods_of(experiment)[method].model_dump())
+
+
+def methods_of(experiment):
+    settings = getattr(SETTINGS, experiment)
+    return settings.all_methods() if experiment == "sparse_autoencoder" else settings.methods
+
+
 def identity(experiment, **which):
     """What a run depends on besides its code: a change makes it stale, and no other run."""
     settings = getattr(SETTINGS, experiment)
     if "method" in which:
-        methods = settings.all_methods() if experiment == "sparse_autoencoder" else settings.methods
-        which["weighting"] = methods[which["method"]].model_dump_json()
+        which["weighting"] = methods_of(experiment)[which["method"]].model_dump_json()
     return which | {"settings": settings.model_dump_json(exclude={"seeds", "lambdas", "methods"})}
 
 
@@ -146,24 +157,29 @@ rule sparse_autoencoder:
     input:
         rules.fetch_mnist.output,
         lambda wildcards: expand(rules.digit_classifier.output, seed=SETTINGS.digit_classifier.seed),
-        suite.source_files("sparse_autoencoder"),
-    output:
-        run_outputs("sparse_autoencoder/{method}/seed-{seed}"),
+        lambda wildcards: suite.source_files("sparse_autoencoder", rules_of("sparse_autoencoder", wildcards.method)),
+    output:  # runs are short: one process does all seeds of a method, and passes over those that are complete
+        [
+            output
+            for seed in AUTOENCODER_SEEDS
+            for output in run_outputs(f"sparse_autoencoder/{{method}}/seed-{seed}")
+        ],
     params:
         identity=lambda wildcards: identity("sparse_autoencoder", method=wildcards.method),
+        seeds=AUTOENCODER_SEEDS,
     log:
-        f"{LOGS}/sparse_autoencoder/{{method}}-{{seed}}.log",
+        f"{LOGS}/sparse_autoencoder/{{method}}.log",
     benchmark:
-        f"{TIMES}/sparse_autoencoder/{{method}}-{{seed}}.tsv"
+        f"{TIMES}/sparse_autoencoder/{{method}}.tsv"
     shell:
         "python -m experiments.sparse_autoencoder --config {CONFIG} --method {wildcards.method} "
-        "--seed {wildcards.seed} --overwrite > {log} 2>&1"
+        "--seed {params.seeds} --overwrite > {log} 2>&1"
 
 
 rule introvae:
     input:
         lambda wildcards: f"{RESULTS}/{SETTINGS.introvae.dataset}.verified",
-        suite.source_files("introvae"),
+        lambda wildcards: suite.source_files("introvae", rules_of("introvae", wildcards.method)),
     output:
         run_outputs("introvae/{method}/seed-{seed}"),
     params:

@@ -46,8 +46,8 @@ def parse(
     with_methods: bool = False,
     module: str | None = None,
     arguments: list[str] | None = None,
-) -> Request:
-    """Parse the command line of one experiment.
+) -> list[Request]:
+    """Parse the command line of one experiment; there is one request for every seed.
 
     Args:
         experiment: key of its settings in the config file.
@@ -84,7 +84,13 @@ def parse(
     if with_methods:
         names = ", ".join(_methods(defaults))
         run.add_argument("--method", default="softadapt", help=f"one of {names} (default: %(default)s)")
-    run.add_argument("--seed", type=int, default=None, help="seed of the run (default: the config file's first)")
+    run.add_argument(
+        "--seed",
+        type=int,
+        nargs="+",
+        help="seed of the run; several are run one after another, each to a folder of its own (default: the config "
+        "file's first)",
+    )
     run.add_argument("--output", type=Path, help="run folder (default: below results, by what is asked for)")
     run.add_argument("--threads", type=int, default=1, help="CPU threads (default: %(default)s); results depend on it")
     run.add_argument("--overwrite", action="store_true", help="discard a run with other settings in that folder")
@@ -145,28 +151,32 @@ def parse(
         if variant["method"] not in known:
             raise UserError(f"--method {variant['method']}: not a method of {experiment}; known are {', '.join(known)}")
 
-    seed = options["seed"]
-    if seed is None:
-        seed = section.get("seed", section.get("seeds", [0])[0] if section.get("seeds") else 0)
-    if seed < 0:
-        raise UserError(f"--seed {seed}: must not be negative")
+    seeds = options["seed"] or [section.get("seed", section.get("seeds", [0])[0] if section.get("seeds") else 0)]
+    for seed in seeds:
+        if seed < 0:
+            raise UserError(f"--seed {seed}: must not be negative")
+    if options["output"] and len(seeds) > 1:
+        raise UserError(f"--output {options['output']}: holds one run; give one --seed")
     name = "-".join(variant.values()) or "default"
     if options["threads"] < 1:
         raise UserError(f"--threads {options['threads']}: must be at least 1")
-    output = run_folder(settings.scale, experiment, name, seed)
+    folder = run_folder(settings.scale, experiment, name, 0).parent
     if overrides or rule_overrides or method_overrides:
         changes = [overrides, rule_overrides, method_overrides]
         digest = hashlib.sha256(json.dumps(changes, sort_keys=True).encode()).hexdigest()
-        output = Path("results", settings.scale, "trials", experiment, f"{name}-{digest[:8]}", f"seed-{seed}")
-    return Request(
-        settings,
-        variant,
-        seed,
-        options["output"] or output,
-        options["overwrite"],
-        options.get("classifier", Path()),
-        options["threads"],
-    )
+        folder = Path("results", settings.scale, "trials", experiment, f"{name}-{digest[:8]}")
+    return [
+        Request(
+            settings,
+            variant,
+            seed,
+            options["output"] or folder / f"seed-{seed}",
+            options["overwrite"],
+            options.get("classifier", Path()),
+            options["threads"],
+        )
+        for seed in seeds
+    ]
 
 
 def _add_options(group: Any, model: type[BaseModel], section: dict[str, Any], prefix: str = "") -> list[str]:

@@ -4,7 +4,9 @@ Importing this module is cheap (no torch), so that ``--help`` answers at once. E
 ``--help`` prints, and every experiment's settings can be overridden on its command line.
 """
 
+import ast
 import difflib
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -20,17 +22,15 @@ SOURCES = {
     "gradient_descent": ("softadapt/*.py", "models/test_functions.py", "experiments/gradient_descent.py"),
     "digit_classifier": ("models/digit_classifier.py", "experiments/digit_classifier.py", "experiments/data/mnist.py"),
     "sparse_autoencoder": (
-        "softadapt/*.py",
         "models/sparse_autoencoder.py",
-        "experiments/weightings/*.py",
+        "experiments/weightings/__init__.py",
         "experiments/sparse_autoencoder.py",
         "experiments/data/mnist.py",
         "experiments/metrics/classification.py",
     ),
     "introvae": (
-        "softadapt/*.py",
         "models/introvae.py",
-        "experiments/weightings/*.py",
+        "experiments/weightings/__init__.py",
         "experiments/introvae.py",
         "experiments/introvae_updates.py",
         "experiments/data/celeba.py",
@@ -49,13 +49,38 @@ SOURCES = {
         "experiments/data/orl_faces.py",
     ),
 }
-"""Experiment -> the code and the fitted model that its numbers come from; a change there makes its runs stale."""
+"""Experiment -> the code and the fitted model that its numbers come from; a change there makes its runs stale. A run also
+depends on the files of its weighting rules."""
 
 
-def source_files(experiment: str) -> list[Path]:
-    """The files of `SOURCES`, sorted."""
+def source_files(experiment: str, rules: Iterable[str] = ()) -> list[Path]:
+    """The files of `SOURCES` and those of these weighting rules, sorted: a new rule makes no other rule's run stale."""
     root = Path(__file__).parent.parent
-    return sorted(path for pattern in SOURCES[experiment] for path in root.glob(pattern))
+    files = {path for pattern in SOURCES[experiment] for path in root.glob(pattern)}
+    return sorted(files.union(*(_rule_files(rule) for rule in rules)))
+
+
+def _rule_files(rule: str) -> set[Path]:
+    """A rule's file, those in its folder that it imports, and the library if it does."""
+    path = WEIGHTINGS_FOLDER / f"{rule}.py"
+    files = {path}
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        module = (node.module or "") if isinstance(node, ast.ImportFrom) else ""
+        if module == "softadapt":
+            files |= set((WEIGHTINGS_FOLDER.parent.parent / "softadapt").glob("*.py"))
+        elif module.startswith("experiments.weightings"):
+            for name in (module.rsplit(".", 1)[-1], *(alias.name for alias in node.names)):
+                if (WEIGHTINGS_FOLDER / f"{name}.py").exists():
+                    files |= _rule_files(name)
+    return files
+
+
+def rules_of(values: Any) -> list[str]:
+    """Names of all weighting rules anywhere in plain settings values."""
+    if isinstance(values, Mapping):
+        own = [str(values["rule"])] if "rule" in values else []
+        return sorted({*own, *(rule for value in values.values() for rule in rules_of(value))})
+    return []
 
 
 class Strict(BaseModel):

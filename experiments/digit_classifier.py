@@ -83,13 +83,12 @@ def run(request: command_line.Request) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point of ``python -m experiments.digit_classifier``."""
-    run(
-        command_line.parse(
-            "digit_classifier",
-            "Train the convolutional network that reads reconstructed digits. Writes a run folder.",
-            arguments=arguments,
-        )
-    )
+    for request in command_line.parse(
+        "digit_classifier",
+        "Train the convolutional network that reads reconstructed digits. Writes a run folder.",
+        arguments=arguments,
+    ):
+        run(request)
 
 
 if __name__ == "__main__":

@@ -311,15 +311,14 @@ def run(request: command_line.Request) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point of ``python -m experiments.gradient_descent``."""
-    run(
-        command_line.parse(
-            "gradient_descent",
-            "Steepest descent on a test function: plain and with SoftAdapt's weights, from many starts, over a sweep of "
-            "step sizes and betas, advanced together as one batch (paper section 4.1). Writes a run folder.",
-            choices={"function": ["rosenbrock", "beale"], "step_rule": list(STEP_RULES)},
-            arguments=arguments,
-        )
-    )
+    for request in command_line.parse(
+        "gradient_descent",
+        "Steepest descent on a test function: plain and with SoftAdapt's weights, from many starts, over a sweep of "
+        "step sizes and betas, advanced together as one batch (paper section 4.1). Writes a run folder.",
+        choices={"function": ["rosenbrock", "beale"], "step_rule": list(STEP_RULES)},
+        arguments=arguments,
+    ):
+        run(request)
 
 
 if __name__ == "__main__":

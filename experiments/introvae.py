@@ -34,6 +34,7 @@ def run(request: command_line.Request) -> None:
     from experiments.data.faces import load_faces
     from experiments.introvae_updates import (
         adversarial_step,
+        build_balances,
         build_networks,
         decode,
         recompute_batch_statistics,
@@ -43,8 +44,6 @@ def run(request: command_line.Request) -> None:
     from experiments.metrics.niqe import niqe_pooled
     from experiments.progress import progress_bar
     from experiments.runs import Run, random_state, restore_random_state
-    from experiments.weightings import build
-    from models.introvae import COMPONENTS
 
     torch.set_num_threads(request.threads)
     settings = request.settings.introvae
@@ -80,10 +79,7 @@ def run(request: command_line.Request) -> None:
 
     torch.manual_seed(request.seed)
     networks = build_networks(settings, train.shape[1], device)
-    balance_encoder, balance_generator = (
-        build(getattr(method, network), names, f"introvae.methods.{name}.{network}", steps).to(device)
-        for network, names in COMPONENTS.items()
-    )
+    balance_encoder, balance_generator = build_balances(networks, method, f"introvae.methods.{name}", steps, device)
     codes = torch.randn(settings.evaluated_images, settings.latent_size).to(device)
     samples: dict[str, Any] = {f"{part}_originals": _shown(images).cpu() for part, images in evaluated.items()}
     start, train_seconds, diverged = 0, 0.0, False
@@ -259,15 +255,14 @@ def _shown(images: "Tensor") -> "Tensor":
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point of ``python -m experiments.introvae``."""
-    run(
-        command_line.parse(
-            "introvae",
-            "Train IntroVAE on faces with fixed weights or an adaptive rule, and measure its reconstructions of training "
-            "and held-out images (paper section 4.2). Writes a run folder.",
-            with_methods=True,
-            arguments=arguments,
-        )
-    )
+    for request in command_line.parse(
+        "introvae",
+        "Train IntroVAE on faces with fixed weights or an adaptive rule, and measure its reconstructions of training "
+        "and held-out images (paper section 4.2). Writes a run folder.",
+        with_methods=True,
+        arguments=arguments,
+    ):
+        run(request)
 
 
 if __name__ == "__main__":

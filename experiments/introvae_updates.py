@@ -14,8 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from experiments.config import IntroVAESettings
+from experiments.config import IntroVAEMethod, IntroVAESettings
+from experiments.weightings import build
 from models.introvae import (
+    COMPONENTS,
     Encoder,
     Generator,
     encoder_loss_components,
@@ -69,6 +71,25 @@ def build_networks(settings: IntroVAESettings, image_channels: int, device: torc
         torch.optim.Adam(network.parameters(), settings.learning_rate, fused=True) for network in (encoder, generator)
     ]
     return Networks(encoder, generator, *optimizers)
+
+
+def build_balances(
+    networks: Networks, method: IntroVAEMethod, source: str, steps_per_epoch: int, device: torch.device
+) -> tuple[nn.Module, nn.Module]:
+    """The rules that weigh L_E and L_G; what they learn by gradients goes to the network's optimiser."""
+    balances = []
+    for network, names in COMPONENTS.items():
+        shared = getattr(networks, network).parameters()
+        spec = getattr(method, network)
+        balance = build(spec, names, f"{source}.{network}", steps_per_epoch, shared).to(device)
+        if learned := list(balance.parameters()):
+            getattr(networks, f"{network}_optimizer").add_param_group({"params": learned})
+        balances.append(balance)
+    return balances[0], balances[1]
+
+
+def _changed_by(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
 
 def autocast(like: Tensor, settings: IntroVAESettings) -> torch.autocast:
@@ -126,7 +147,7 @@ def adversarial_step(
         kl_real, kl_reconstructed, kl_sampled, reconstruction, margin, settings.hinge
     )
     networks.encoder_optimizer.zero_grad()
-    balance_encoder(encoder_losses).backward(inputs=list(encoder.parameters()), retain_graph=True)
+    balance_encoder(encoder_losses).backward(inputs=_changed_by(networks.encoder_optimizer), retain_graph=True)
     networks.encoder_optimizer.step()
 
     encoder.requires_grad_(False)  # the generator's update needs gradients through the encoder, not of its weights
@@ -135,7 +156,7 @@ def adversarial_step(
             kl_divergence(*encoder(reconstructed)), kl_divergence(*encoder(sampled)), reconstruction
         )
     networks.generator_optimizer.zero_grad()
-    balance_generator(generator_losses).backward(inputs=list(generator.parameters()))
+    balance_generator(generator_losses).backward(inputs=_changed_by(networks.generator_optimizer))
     networks.generator_optimizer.step()
     encoder.requires_grad_(True)
     observed = {

@@ -31,7 +31,7 @@ import numpy as np
 import torch
 import yaml
 
-from experiments.config import source_files
+from experiments.config import rules_of, source_files
 from experiments.errors import UserError
 from experiments.files import atomic_path, write_json, write_text
 
@@ -64,7 +64,7 @@ class Run:
     ) -> None:
         self.folder = Path(folder)
         self.config = dict(config) | {"threads": torch.get_num_threads()}
-        self.config["code"] = code_fingerprint(config["experiment"])
+        self.config["code"] = code_fingerprint(config["experiment"], rules_of(config))
         self.overwrite = overwrite
         horizon = ("epochs", "report_epochs") if extendable else ()
         self._horizon = {key: self.config["settings"][key] for key in horizon}
@@ -218,10 +218,10 @@ def config_hash(config: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def code_fingerprint(experiment: str) -> str:
-    """First 16 digits of the SHA-256 over the code that an experiment's numbers come from."""
+def code_fingerprint(experiment: str, rules: Sequence[str] = ()) -> str:
+    """First 16 digits of the SHA-256 over the code that an experiment's numbers come from, with these weighting rules."""
     digest = hashlib.sha256()
-    for path in source_files(experiment):
+    for path in source_files(experiment, rules):
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:16]
 

@@ -70,8 +70,9 @@ def run(request: command_line.Request) -> None:
     torch.manual_seed(request.seed)
     model = SparseAutoencoder(train.shape[1], settings.hidden_units)
     steps = -(-len(train) // settings.batch_size)
-    balance = build(method.weighting, COMPONENTS, f"sparse_autoencoder.methods.{name}.weighting", steps)
-    optimizer = torch.optim.Adam(model.parameters(), settings.learning_rate, fused=True)
+    source = f"sparse_autoencoder.methods.{name}.weighting"
+    balance = build(method.weighting, COMPONENTS, source, steps, shared=model.encoder.parameters())
+    optimizer = torch.optim.Adam([*model.parameters(), *balance.parameters()], settings.learning_rate, fused=True)
     per_pixel = 1 / train.shape[1]
     scale = per_pixel if method.reconstruction == "mean" else 1.0
     samples: dict[str, Any] = {}
@@ -100,17 +101,18 @@ def run(request: command_line.Request) -> None:
             train_seconds += folder.seconds - before
             weighted, error, sparsity = (sums / steps).tolist()
             row = {"epoch": epoch, "train_weighted_loss": weighted, "train_mse": error * per_pixel}
-            row |= {"train_l1": sparsity} | _measure(model, validation, "validation") | _measure(model, test, "test")
+            row |= {"train_l1": sparsity} | _measure(model, validation, "validation")
             weights = balance.get_buffer("weights").tolist()
             row |= {"weight_reconstruction": weights[0] * scale, "weight_sparsity": weights[1]}
             if epoch in settings.report_epochs:
-                for part, inputs in (("validation", validation), ("test", test)):
-                    with torch.no_grad():
-                        reconstructions, _ = model(inputs)
-                    row[f"{part}_pcc"] = percent_correctly_classified(
-                        classifier, _as_images(reconstructions), labels[part]
-                    )
-                samples[f"epoch_{epoch}"] = reconstructions[shown]
+                row |= _measure(model, test, "test")
+                with torch.no_grad():
+                    reconstructions = {"validation": model(validation)[0], "test": model(test)[0]}
+                samples[f"epoch_{epoch}"] = reconstructions["test"][shown]
+                if epoch < settings.epochs:  # settings are chosen at the end of training
+                    del reconstructions["validation"]
+                for part, flat in reconstructions.items():
+                    row[f"{part}_pcc"] = percent_correctly_classified(classifier, _as_images(flat), labels[part])
             folder.history.append(row)
             folder.save(
                 {
@@ -165,15 +167,14 @@ def _measure(model: "SparseAutoencoder", images: "Tensor", name: str) -> dict[st
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point of ``python -m experiments.sparse_autoencoder``."""
-    run(
-        command_line.parse(
-            "sparse_autoencoder",
-            "Train a sparse autoencoder on MNIST with a fixed lambda (--method lambda-0.0001) or an adaptive rule, and "
-            "classify its reconstructions (paper section 4.3). Writes a run folder.",
-            with_methods=True,
-            arguments=arguments,
-        )
-    )
+    for request in command_line.parse(
+        "sparse_autoencoder",
+        "Train a sparse autoencoder on MNIST with a fixed lambda (--method lambda-0.0001) or an adaptive rule, and "
+        "classify its reconstructions (paper section 4.3). Writes a run folder.",
+        with_methods=True,
+        arguments=arguments,
+    ):
+        run(request)
 
 
 if __name__ == "__main__":

@@ -118,15 +118,14 @@ def _blurred(images: "Tensor", sigma: float) -> "Tensor":
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point of ``python -m experiments.audits.niqe_collapse``."""
-    run(
-        command_line.parse(
-            "niqe_collapse",
-            "Show that NIQE collapses to a constant on images with a single block, as in the paper's Tables 1 and 2. "
-            "Writes a run folder.",
-            module="audits.niqe_collapse",
-            arguments=arguments,
-        )
-    )
+    for request in command_line.parse(
+        "niqe_collapse",
+        "Show that NIQE collapses to a constant on images with a single block, as in the paper's Tables 1 and 2. "
+        "Writes a run folder.",
+        module="audits.niqe_collapse",
+        arguments=arguments,
+    ):
+        run(request)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Fixed weights: what SoftAdapt is compared with, and what a grid search tunes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 import torch
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from experiments.config import Strict
 from experiments.errors import UserError
+from experiments.weightings import Context
 
 
 class FixedWeights(nn.Module):
@@ -36,8 +37,10 @@ class Settings(Strict):
     rule: Literal["fixed"]
     weights: dict[str, Annotated[float, Field(ge=0)]]
 
-    def build(self, names: Sequence[str], source: str, steps_per_epoch: int) -> FixedWeights:  # noqa: ARG002
+    def build(self, context: Context) -> FixedWeights:
         """Return the module for exactly these component names."""
-        if set(self.weights) != set(names):
-            raise UserError(f"{source}: weights must name {', '.join(names)}, got {', '.join(self.weights)}")
-        return FixedWeights({name: self.weights[name] for name in names})
+        if set(self.weights) != set(context.names):
+            raise UserError(
+                f"{context.source}: weights must name {', '.join(context.names)}, got {', '.join(self.weights)}"
+            )
+        return FixedWeights({name: self.weights[name] for name in context.names})

@@ -1,10 +1,10 @@
 """SoftAdapt (Heydari et al. 2019, arXiv 1912.12355), the module of this repository."""
 
-from collections.abc import Sequence
 from typing import Literal
 
 from experiments.config import Strict
 from experiments.errors import UserError
+from experiments.weightings import Context
 from softadapt import SoftAdapt
 
 
@@ -23,12 +23,12 @@ class Settings(Strict):
     method: Literal["finite_difference", "least_squares"] = "finite_difference"
     mean_over_history: bool = False
 
-    def build(self, names: Sequence[str], source: str, steps_per_epoch: int) -> SoftAdapt:
-        """Return the module for these component names."""
+    def build(self, context: Context) -> SoftAdapt:
+        """Return the module for these components."""
         options = self.model_dump(exclude={"rule"})
-        options["update_every"] = steps_per_epoch if self.update_every == "epoch" else self.update_every
-        options["total"] = float(len(names)) if self.total == "num_losses" else self.total
+        options["update_every"] = context.steps_per_epoch if self.update_every == "epoch" else self.update_every
+        options["total"] = float(len(context.names)) if self.total == "num_losses" else self.total
         try:
-            return SoftAdapt(len(names), **options)
+            return SoftAdapt(len(context.names), **options)
         except ValueError as error:
-            raise UserError(f"{source}: {error}") from error
+            raise UserError(f"{context.source}: {error}") from error

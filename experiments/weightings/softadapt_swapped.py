@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from experiments.weightings import softadapt
+from experiments.weightings import Context, softadapt
 from softadapt import SoftAdapt
 
 
@@ -45,6 +45,6 @@ class Settings(softadapt.Settings):
 
     rule: Literal["softadapt_swapped"]  # type: ignore[assignment]
 
-    def build(self, names: Sequence[str], source: str, steps_per_epoch: int) -> SwappedSoftAdapt:  # type: ignore[override]
-        """Return the module for these component names."""
-        return SwappedSoftAdapt(super().build(names, source, steps_per_epoch), names)
+    def build(self, context: Context) -> SwappedSoftAdapt:  # type: ignore[override]
+        """Return the module for these components."""
+        return SwappedSoftAdapt(super().build(context), context.names)

@@ -18,7 +18,8 @@ SMOKE = ["--config", "config/smoke.yaml"]
 
 
 def parse(experiment, *arguments, **options):
-    return command_line.parse(experiment, "text", arguments=[*SMOKE, *arguments], **options)
+    [request] = command_line.parse(experiment, "text", arguments=[*SMOKE, *arguments], **options)
+    return request
 
 
 def test_defaults_are_those_of_the_config_file():

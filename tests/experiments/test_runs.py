@@ -98,7 +98,7 @@ def test_a_folder_that_cannot_be_is_one_line(tmp_path, below):
 
 def test_a_run_of_other_code_is_another_run(tmp_path, monkeypatch):
     Run(tmp_path, CONFIG).save({"epoch": 1}, now=True)
-    monkeypatch.setattr(runs, "code_fingerprint", lambda experiment: "changed")
+    monkeypatch.setattr(runs, "code_fingerprint", lambda experiment, rules: "changed")
     with pytest.raises(UserError, match="differ in code"):
         Run(tmp_path, CONFIG)
 

@@ -1,29 +1,188 @@
 """Weighting rules: one contract for all of them."""
 
+import copy
+import math
+
 import pytest
 import torch
 
-from experiments.config import WEIGHTINGS_FOLDER
+from experiments.config import WEIGHTINGS_FOLDER, rules_of, source_files
 from experiments.errors import UserError
 from experiments.weightings import build
 
 NAMES = ("a", "b")
 SPECS = {"fixed": {"weights": {"a": 2.0, "b": 0.5}}, "softadapt": {"beta": 0.5}, "softadapt_swapped": {"beta": 0.5}}
+RULES = sorted(path.stem for path in WEIGHTINGS_FOLDER.glob("[a-z]*.py"))
 
 
-@pytest.mark.parametrize("rule", sorted(path.stem for path in WEIGHTINGS_FOLDER.glob("[a-z]*.py")))
-def test_every_rule_is_a_module_that_weighs_named_losses(rule):
-    balance = build({"rule": rule, **SPECS[rule]}, NAMES)
-    for a, b in ((1.0, 4.0), (2.0, 3.0), (0.5, 1.0)):
-        a, b = torch.tensor(a, requires_grad=True), torch.tensor(b)
-        loss = balance({"a": a, "b": b})
+class Problem:
+    """Two losses a, b of the parameters x: a shifted quadratic each, so that a rule may look at gradients."""
+
+    def __init__(self, rule, options=None):
+        torch.manual_seed(0)
+        self.x = torch.tensor([1.0, -2.0, 0.5], requires_grad=True)
+        self.balance = build({"rule": rule, **SPECS.get(rule, {}), **(options or {})}, NAMES, "w", 2, [self.x])
+        self.optimizer = torch.optim.Adam([self.x, *self.balance.parameters()], 0.1)
+
+    def losses(self):
+        return {"a": (self.x - 1).square().sum(), "b": 3 * (self.x + 1).square().sum()}
+
+    def step(self):
+        loss = self.balance(self.losses())
+        self.optimizer.zero_grad()
         loss.backward()
-        weights = balance.get_buffer("weights")
-        torch.testing.assert_close(loss, weights[0] * a + weights[1] * b)
-        torch.testing.assert_close(a.grad, weights[0])
-    twin = build({"rule": rule, **SPECS[rule]}, NAMES)
-    twin.load_state_dict(balance.state_dict())
-    torch.testing.assert_close(twin({"a": a, "b": b}), balance({"a": a, "b": b}))
+        self.optimizer.step()
+
+    @property
+    def weights(self):
+        return self.balance.get_buffer("weights")
+
+    def state(self):
+        return copy.deepcopy((self.x.detach(), self.balance.state_dict(), self.optimizer.state_dict()))
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_every_rule_is_a_module_whose_gradient_is_the_weighted_one(rule):
+    problem = Problem(rule)
+    for _ in range(6):
+        losses = problem.losses()
+        gradients = [torch.autograd.grad(loss, problem.x, retain_graph=True)[0] for loss in losses.values()]
+        problem.optimizer.zero_grad()
+        problem.balance(losses).backward()
+        a, b = problem.weights
+        torch.testing.assert_close(problem.x.grad, a * gradients[0] + b * gradients[1])
+        assert not problem.weights.requires_grad
+        assert (problem.weights >= 0).all()
+        problem.optimizer.step()
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_every_rule_goes_on_from_its_saved_state_as_if_nothing_happened(rule):
+    problem, twin = Problem(rule), Problem(rule)
+    for _ in range(5):
+        problem.step()
+    x, balance, optimizer = problem.state()
+    torch.manual_seed(99)
+    twin.x.data.copy_(x)
+    twin.balance.load_state_dict(balance)
+    twin.optimizer.load_state_dict(optimizer)
+    for _ in range(5):
+        problem.step()
+        twin.step()
+    assert torch.equal(problem.x, twin.x)
+    assert torch.equal(problem.weights, twin.weights)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_every_rule_leaves_the_order_of_the_data_alone(rule):
+    problem = Problem(rule)
+    before = torch.get_rng_state()
+    for _ in range(3):
+        problem.step()
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("rule", [rule for rule in RULES if rule != "fixed"])
+def test_every_rule_stands_a_component_that_vanishes(rule):
+    balance = build({"rule": rule, **SPECS.get(rule, {})}, NAMES, "w", 2, [x := torch.ones(2, requires_grad=True)])
+    for _ in range(6):
+        loss = balance({"a": x.square().sum(), "b": torch.relu(x - 2).sum()})
+        loss.backward()
+        assert torch.isfinite(balance.get_buffer("weights")).all()
+
+
+def weights_after(rule, losses, **options):
+    balance = build({"rule": rule, **options}, NAMES, steps_per_epoch=2)
+    for a, b in losses:
+        balance({"a": torch.tensor(a), "b": torch.tensor(b)})
+    return balance.get_buffer("weights").tolist()
+
+
+def test_dynamic_weight_average_follows_its_equation():
+    losses = [(1.0, 5.0), (3.0, 7.0), (0.0, 5.0), (2.0, 4.0), (9.0, 9.0)]
+    assert weights_after("dynamic_weight_average", losses[:4]) == [1, 1]
+    ratios = [(0 + 2) / (1 + 3), (5 + 4) / (5 + 7)]
+    expected = [2 * math.exp(r / 2) / sum(math.exp(q / 2) for q in ratios) for r in ratios]
+    assert weights_after("dynamic_weight_average", losses) == pytest.approx(expected)
+
+
+def test_relobralo_follows_its_equation_where_nothing_is_drawn():
+    """With lookback 0 the remembered weights are those relative to the first losses."""
+    losses = [(2.0, 1.0), (1.0, 1.0), (0.5, 0.9)]
+
+    def balanced(values, reference):
+        powers = [math.exp(value / (0.5 * other)) for value, other in zip(values, reference, strict=True)]
+        return [2 * power / sum(powers) for power in powers]
+
+    expected = [
+        0.7 * first + 0.3 * last
+        for first, last in zip(balanced(losses[2], losses[0]), balanced(losses[2], losses[1]), strict=True)
+    ]
+    options = {"temperature": 0.5, "decay": 0.7, "lookback": 0.0}
+    assert weights_after("relobralo", losses, **options) == pytest.approx(expected)
+    expected = weights_after("relobralo", losses[:2], temperature=0.5, decay=0.7, lookback=1.0)
+    expected = [0.7 * old + 0.3 * last for old, last in zip(expected, balanced(losses[2], losses[1]), strict=True)]
+    assert weights_after("relobralo", losses, **options | {"lookback": 1.0}) == pytest.approx(expected)
+
+
+def test_uncertainty_settles_where_every_weighted_loss_is_one_half():
+    balance = build({"rule": "uncertainty"}, NAMES)
+    optimizer = torch.optim.Adam(balance.parameters(), 0.02)
+    for _ in range(2000):
+        loss = balance({"a": torch.tensor(4.0), "b": torch.tensor(0.25)})
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert balance.get_buffer("weights").tolist() == pytest.approx([1 / 8, 2], rel=1e-3)
+
+
+def test_gradnorm_evens_the_norms_of_the_gradients():
+    problem = Problem("gradnorm", {"asymmetry": 0.0})
+    problem.optimizer.param_groups[0]["lr"] = 0.01
+    for _ in range(600):
+        problem.x.data.copy_(torch.tensor([0.3, -0.2, 0.5]))
+        problem.step()
+    problem.x.data.copy_(torch.tensor([0.3, -0.2, 0.5]))
+    norms = [torch.autograd.grad(loss, problem.x)[0].norm() for loss in problem.losses().values()]
+    weighted = [weight * norm for weight, norm in zip(problem.weights, norms, strict=True)]
+    assert weighted[0].item() == pytest.approx(weighted[1].item(), rel=0.05)
+
+
+def test_mgda_takes_the_shortest_vector_of_the_hull_and_upgrad_never_climbs():
+    problem = Problem("jacobian_descent", {"aggregator": "mgda"})
+    gradients = [torch.autograd.grad(loss, problem.x)[0] for loss in problem.losses().values()]
+    problem.balance(problem.losses())
+    difference = gradients[1] - gradients[0]
+    share = ((difference @ gradients[1]) / (difference @ difference)).clamp(0, 1).item()
+    assert problem.weights.tolist() == pytest.approx([share, 1 - share], abs=1e-3)
+    problem = Problem("jacobian_descent")
+    problem.balance(problem.losses())
+    direction = problem.weights[0] * gradients[0] + problem.weights[1] * gradients[1]
+    assert all(direction @ gradient >= -1e-5 for gradient in gradients)
+
+
+def test_random_weights_differ_between_steps_and_networks_and_repeat_with_the_seed():
+    def draws(names):
+        torch.manual_seed(3)
+        balance = build({"rule": "random_weights"}, names)
+        for _ in range(2):
+            balance({name: torch.tensor(1.0) for name in names})
+            yield balance.get_buffer("weights").clone()
+
+    one, two = draws(NAMES)
+    assert not torch.equal(one, two)
+    assert torch.equal(next(draws(NAMES)), one)
+    assert not torch.equal(next(draws(("c", "d"))), one)
+
+
+def test_a_new_rule_makes_no_run_of_another_stale():
+    swapped = {path.name for path in source_files("introvae", ["softadapt_swapped"])}
+    assert {"softadapt_swapped.py", "softadapt.py", "functional.py", "introvae.py"} <= swapped
+    random = {path.name for path in source_files("introvae", ["random_weights"])}
+    assert {"random_weights.py", "_random_stream.py"} <= random
+    assert not {"softadapt.py", "functional.py"} & random
+    method = {"margin": 1.0, "encoder": {"rule": "fixed"}, "generator": {"rule": "random_weights"}}
+    assert rules_of(method) == ["fixed", "random_weights"]
 
 
 def test_num_losses_as_total():

@@ -1,0 +1,20 @@
+"""Gradients of single loss components, for the rules that look at them."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def component_gradients(values: Sequence[Tensor], shared: Sequence[Tensor]) -> Tensor:
+    """Gradient of every component with respect to all shared parameters, flattened; the graph is kept.
+
+    Args:
+        values: K scalar losses.
+        shared: the parameters, P numbers in all. A component that does not depend on one has the gradient zero there.
+
+    Returns:
+        (K, P), detached.
+    """
+    rows = [torch.autograd.grad(value, shared, retain_graph=True, materialize_grads=True) for value in values]
+    return torch.stack([torch.cat([part.flatten() for part in row]) for row in rows])
