@@ -49,7 +49,7 @@ FIGURES_OF = {
 }
 TABLES_OF = {
     "gradient_descent": ["gradient_descent"],
-    "sparse_autoencoder": ["sparse_autoencoder"],
+    "sparse_autoencoder": ["sparse_autoencoder", "autoencoder_methods"],
     "introvae": ["introvae_train", "introvae_held_out", "introvae_methods"],
     "niqe_collapse": ["niqe_collapse"],
 }

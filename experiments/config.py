@@ -65,11 +65,12 @@ def _rule_files(rule: str) -> set[Path]:
     path = WEIGHTINGS_FOLDER / f"{rule}.py"
     files = {path}
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        module = (node.module or "") if isinstance(node, ast.ImportFrom) else ""
-        if module == "softadapt":
+        if not isinstance(node, ast.ImportFrom):
+            continue
+        if node.module == "softadapt":
             files |= set((WEIGHTINGS_FOLDER.parent.parent / "softadapt").glob("*.py"))
-        elif module.startswith("experiments.weightings"):
-            for name in (module.rsplit(".", 1)[-1], *(alias.name for alias in node.names)):
+        elif (node.module or "").startswith("experiments.weightings"):
+            for name in ((node.module or "").rsplit(".", 1)[-1], *(alias.name for alias in node.names)):
                 if (WEIGHTINGS_FOLDER / f"{name}.py").exists():
                     files |= _rule_files(name)
     return files

@@ -8,10 +8,11 @@ import pandas as pd
 from pydantic import Field
 
 from experiments.analysis import reading
-from experiments.analysis.measurements import EXPERIMENT_OF, MEASUREMENTS, Evidence
-from experiments.analysis.statistics import Estimate
+from experiments.analysis.measurements import EXPERIMENT_OF, MEASUREMENTS, NO_ESTIMATE, Evidence
+from experiments.analysis.reading import methods_of
+from experiments.analysis.statistics import CONFIDENCE, Estimate, effect_size, holm, p_value
 from experiments.analysis.tables import write_table
-from experiments.config import SOURCES, Settings, Strict, read_yaml, validate
+from experiments.config import Settings, Strict, read_yaml, validate
 from experiments.errors import run_main
 
 Verdict = Literal["reproduced", "not reproduced", "inconclusive", "not testable", "artefact"]
@@ -29,6 +30,16 @@ class Claim(Strict):
     unit: str = ""
     figure: str = ""
 
+    @property
+    def bound(self) -> float | None:
+        """What the measurement is held against; None where it is not a bound on an interval."""
+        (kind, value), *_ = self.rule.items()
+        return float(value) if kind in ("above", "below") else None
+
+
+EFFECT_NAMES = {"mean": "Cohen's d", "median": "dominance", "share": "Cohen's h"}
+"""Kind of an estimate -> the name of its effect size."""
+
 
 class Ledger(Strict):
     """All claims."""
@@ -36,11 +47,16 @@ class Ledger(Strict):
     claims: list[Claim]
 
 
-def judge(rule: Mapping[Any, Any], estimate: Estimate | None) -> Verdict:
+LEVEL = 1 - CONFIDENCE
+"""Chance of any false verdict among the claims of one experiment."""
+
+
+def judge(rule: Mapping[Any, Any], estimate: Estimate | None, corrected: float = 0.0) -> Verdict:
     """Turn a measurement into a verdict.
 
-    ``above`` and ``below`` ask that the interval lie wholly on the claimed side of the bound. A single observation
-    has no interval and is inconclusive by definition.
+    ``above`` and ``below`` ask that the interval lie wholly on the claimed side of the bound, and that the p value
+    `corrected` for the number of claims be below `LEVEL`. A single observation has no interval and is inconclusive by
+    definition.
     """
     (kind, bound), *_ = rule.items()
     if kind == "not testable" or estimate is None:
@@ -50,35 +66,44 @@ def judge(rule: Mapping[Any, Any], estimate: Estimate | None) -> Verdict:
     if estimate.count < 2 or math.isnan(estimate.low) or math.isnan(estimate.high):
         return "inconclusive"
     above, below = estimate.low > bound, estimate.high < bound
-    if above or below:
+    if (above or below) and not corrected >= LEVEL:
         return "reproduced" if above == (kind == "above") else "not reproduced"
     return "inconclusive"
 
 
 def ledger(claims: list[Claim], evidence: Evidence) -> pd.DataFrame:
-    """Measure and judge all claims, one row each."""
-    rows = []
+    """Measure and judge all claims, one row each; p values are corrected by Holm within each experiment."""
+    estimates: dict[str, Estimate | None] = {}
+    p_values: dict[str, dict[str, float]] = {}
     for claim in claims:
-        estimate = None
+        estimates[claim.id] = None
         for name, arguments in claim.measure.items():
-            estimate = MEASUREMENTS[name](evidence, **arguments)
-        rows.append(
-            {
-                "id": claim.id,
-                "where": claim.where,
-                "statement": claim.statement,
-                "published": "; ".join(f"{key} {value:g}" for key, value in claim.published.items()),
-                "measured": estimate.value if estimate else float("nan"),
-                "measured_low": estimate.low if estimate else float("nan"),
-                "measured_high": estimate.high if estimate else float("nan"),
-                "observations": estimate.count if estimate else 0,
-                "unit": claim.unit,
-                "rule": "; ".join(f"{key} {value}" for key, value in claim.rule.items()),
-                "verdict": judge(claim.rule, estimate),
-                "figure": claim.figure,
-            }
-        )
-    return pd.DataFrame(rows)
+            estimates[claim.id] = estimate = MEASUREMENTS[name](evidence, **arguments)
+            if claim.bound is not None:
+                p_values.setdefault(EXPERIMENT_OF[name], {})[claim.id] = p_value(estimate, claim.bound)
+    corrected = {key: p for family in p_values.values() for key, p in holm(family).items()}
+    return pd.DataFrame([_row(claim, estimates[claim.id], corrected.get(claim.id, math.nan)) for claim in claims])
+
+
+def _row(claim: Claim, estimate: Estimate | None, corrected: float) -> dict[str, object]:
+    measured = estimate or NO_ESTIMATE
+    return {
+        "id": claim.id,
+        "where": claim.where,
+        "statement": claim.statement,
+        "published": "; ".join(f"{key} {value:g}" for key, value in claim.published.items()),
+        "measured": measured.value,
+        "measured_low": measured.low,
+        "measured_high": measured.high,
+        "observations": measured.count,
+        "unit": claim.unit,
+        "effect": math.nan if claim.bound is None else effect_size(measured, claim.bound),
+        "effect_measure": EFFECT_NAMES[measured.kind] if measured.observations and claim.bound is not None else "",
+        "corrected_p": corrected,
+        "rule": "; ".join(f"{key} {value}" for key, value in claim.rule.items()),
+        "verdict": judge(claim.rule, estimate, corrected),
+        "figure": claim.figure,
+    }
 
 
 def judged_by(settings: Settings, claims: list[Claim]) -> list[Claim]:
@@ -88,11 +113,14 @@ def judged_by(settings: Settings, claims: list[Claim]) -> list[Claim]:
     """
 
     def spoken_of(claim: Claim) -> bool:
-        experiments = {EXPERIMENT_OF[name] for name in claim.measure} or set(SOURCES)
-        compared = {a[key] for a in claim.measure.values() for key in ("ours", "theirs") if key in a}
-        return experiments <= set(settings.experiments) and (
-            not compared or compared <= settings.introvae.methods.keys()
-        )
+        for name, arguments in claim.measure.items():
+            experiment = EXPERIMENT_OF[name]
+            if experiment not in settings.experiments:
+                return False
+            compared = {arguments[key] for key in ("ours", "theirs") if key in arguments}
+            if compared and not compared <= methods_of(settings, experiment).keys():
+                return False
+        return bool(claim.measure) or settings.complete
 
     return [claim for claim in claims if spoken_of(claim)]
 
@@ -119,7 +147,7 @@ def main() -> None:
     settings, _ = reading.command_line("claims", "Measure and judge the claims of paper/claims.yaml.")
     table = ledger(judged_by(settings, load_claims()), Evidence(settings, read_yaml("paper/published.yaml")))
     write_table(table, reading.results(settings), "claims")
-    print(table[["id", "measured", "measured_low", "measured_high", "verdict"]].to_string(index=False))
+    print(table[["id", "measured", "measured_low", "measured_high", "corrected_p", "verdict"]].to_string(index=False))
 
 
 if __name__ == "__main__":

@@ -84,7 +84,4 @@ class Sweep:
 
 def steps_ratio(method: Tuned, baseline: Tuned) -> Estimate:
     """Median over the judged starts of steps(method) / steps(baseline), with its interval; below 1 is faster."""
-    logs = np.log(np.maximum(method.steps, 1) / np.maximum(baseline.steps, 1))[method.judged]
-    estimate = median_over_starts(logs)
-    value, low, high = (float(np.exp(x)) for x in (estimate.value, estimate.low, estimate.high))
-    return Estimate(value, low, high, estimate.count)
+    return median_over_starts((np.maximum(method.steps, 1) / np.maximum(baseline.steps, 1))[method.judged])

@@ -3,10 +3,14 @@
 import pandas as pd
 
 from experiments.analysis import autoencoder, reading
+from experiments.analysis.reading import methods_of
+from experiments.analysis.statistics import mean_over_seeds
 from experiments.analysis.style import BLACK, BLUE, GREEN, VERMILION, WIDTH, band, plt, save, show_images
 from experiments.config import Settings
 
 COLORS = {autoencoder.SOFTADAPT: VERMILION, autoencoder.SOFTADAPT_MEAN: GREEN}
+GROUP_COLORS = {"SoftAdapt": VERMILION, "rival": BLUE, "other rules named SoftAdapt": GREEN}
+GROUP_MARKERS = {"SoftAdapt": "D", "rival": "o", "other rules named SoftAdapt": "s"}
 
 
 def sparse_autoencoder(settings: Settings) -> None:
@@ -67,30 +71,51 @@ def _digits(settings: Settings, tuned: str) -> plt.Figure:
 
 
 def _frontier(settings: Settings, history: pd.DataFrame) -> plt.Figure:
-    """Final error and classification against sparsity: the line through the fixed lambdas, and SoftAdapt."""
-    last = history[history["epoch"] == settings.sparse_autoencoder.epochs]
-    figure, panels = plt.subplots(1, 2, figsize=(WIDTH, 3.0))
-    fixed = [f"lambda-{value:g}" for value in sorted(settings.sparse_autoencoder.lambdas)]
-    means = last.groupby("method")[["test_l1", "test_mse", "test_pcc"]].mean()
-    for axes, (column, label) in zip(
-        panels,
-        [("test_mse", "test mean squared error per pixel"), ("test_pcc", "PCC, % of test digits")],
-        strict=True,
-    ):
-        line = means.loc[fixed]
-        axes.plot(line["test_l1"], line[column], color=BLACK, marker="o", markersize=3, label="fixed $\\lambda$ (grid)")
-        for index, method in enumerate(fixed):
-            if means.loc[method, "test_l1"] > 0.5:
-                offset = (3, 3) if index % 2 else (3, -9)
-                value = f"{float(method.removeprefix('lambda-')):g}"
-                axes.annotate(
-                    value, means.loc[method, ["test_l1", column]], offset, textcoords="offset points", fontsize=6
-                )
-        for method, color in COLORS.items():
-            rows = last[last["method"] == method]
-            axes.plot(rows["test_l1"], rows[column], "D", color=color, markersize=4, label=_name(method, ""))
-        axes.set(xlabel="L1 norm of the code (less is sparser)", ylabel=label)
-        axes.set_xscale("symlog", linthresh=1)
-    panels[0].set_yscale("log")
-    panels[0].legend()
+    """Every method at the end of training: on the planes of sparsity and error or PCC, and beside the fixed lambdas."""
+    methods = [method for method in methods_of(settings, "sparse_autoencoder") if not method.startswith("lambda-")]
+    means = autoencoder.final(settings, history).groupby("method")[["test_l1", "test_mse", "test_pcc"]].mean()
+    figure = plt.figure(figsize=(WIDTH, 5.6))
+    grid = figure.add_gridspec(2, 2, width_ratios=[1, 0.85])
+    planes = [figure.add_subplot(grid[row, 0]) for row in (0, 1)]
+    for axes, column in zip(planes, ["test_mse", "test_pcc"], strict=True):
+        _plane(axes, settings, means, methods, column)
+    planes[0].set(ylabel="test mean squared error per pixel", yscale="log")
+    planes[1].set(ylabel="PCC, % of test digits", xlabel="L1 norm of the code (less is sparser)")
+    _beside(figure.add_subplot(grid[:, 1]), settings, history, methods)
+    handles, labels = planes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4)
     return figure
+
+
+def _plane(axes: plt.Axes, settings: Settings, means: pd.DataFrame, methods: list[str], column: str) -> None:
+    """The line through the fixed lambdas, and the other methods by number."""
+    line = means.loc[[f"lambda-{value:g}" for value in sorted(settings.sparse_autoencoder.lambdas)]]
+    axes.plot(line["test_l1"], line[column], color=BLACK, marker=".", label="fixed $\\lambda$ (grid)", zorder=1)
+    for group, color in GROUP_COLORS.items():
+        members = [method for method in methods if autoencoder.group_of(method) == group]
+        if members:
+            rows = means.loc[members]
+            axes.plot(rows["test_l1"], rows[column], GROUP_MARKERS[group], color=color, markersize=4, label=group)
+        for method in members:
+            place = means.loc[method, ["test_l1", column]]
+            number = str(methods.index(method) + 1)
+            axes.annotate(number, place, (3, 2), textcoords="offset points", fontsize=6, color=color)
+    axes.set_xscale("symlog", linthresh=1)
+
+
+def _beside(axes: plt.Axes, settings: Settings, history: pd.DataFrame, methods: list[str]) -> None:
+    """Error of every method over that of the frontier at its sparsity, with intervals."""
+    places = autoencoder.beside_the_frontier(settings, history)
+    for row, method in enumerate(methods):
+        ratios = places[places["method"] == method]["error_ratio"]
+        color = GROUP_COLORS[autoencoder.group_of(method)]
+        if ratios.isna().any():
+            axes.text(1.0, row, "beyond the grid", ha="center", va="center", fontsize=6, color=color)
+            continue
+        estimate = mean_over_seeds(ratios.to_numpy())
+        axes.plot([estimate.low, estimate.high], [row, row], color=color)
+        axes.plot(estimate.value, row, GROUP_MARKERS[autoencoder.group_of(method)], color=color, markersize=4)
+    axes.axvline(1.0, color=BLACK, linewidth=0.8, linestyle=":")
+    axes.set_yticks(range(len(methods)), [f"{method}  {row + 1}" for row, method in enumerate(methods)], fontsize=6)
+    axes.invert_yaxis()
+    axes.set(xlabel="error, ratio to the frontier at equal L1 norm\n(left of 1 is better)")

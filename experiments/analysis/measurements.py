@@ -42,6 +42,11 @@ class Evidence:
         return reading.histories(self.settings, "introvae")
 
     @cached_property
+    def beside_the_frontier(self) -> pd.DataFrame:
+        """Every autoencoder method's place beside the frontier of fixed lambdas."""
+        return autoencoder.beside_the_frontier(self.settings, self.autoencoder)
+
+    @cached_property
     def tuned_lambda(self) -> str:
         """The fixed method of the autoencoder that SoftAdapt is held against."""
         return autoencoder.tuned_lambda(self.settings, self.autoencoder)
@@ -80,30 +85,40 @@ def autoencoder_loss(evidence: Evidence, *, part: str) -> Estimate:
     return mean_over_seeds(loss(autoencoder.SOFTADAPT) - loss(tuned))
 
 
-def autoencoder_pcc(evidence: Evidence, *, report: int) -> Estimate:
-    """PCC on the test digits at a report epoch, SoftAdapt minus the tuned lambda, paired by seed."""
+def autoencoder_pcc(
+    evidence: Evidence, *, report: int, ours: str = autoencoder.SOFTADAPT, theirs: str = ""
+) -> Estimate:
+    """PCC on the test digits at a report epoch, `ours` minus `theirs` (the tuned lambda if not named), paired by seed."""
     epoch = evidence.settings.sparse_autoencoder.report_epochs[report]
-    ours, theirs = (
+    one, other = (
         autoencoder.by_seed(evidence.autoencoder, method, epoch, "test_pcc")
-        for method in (autoencoder.SOFTADAPT, evidence.tuned_lambda)
+        for method in (ours, theirs or evidence.tuned_lambda)
     )
-    return mean_over_seeds(ours - theirs)
+    return mean_over_seeds(one - other)
 
 
-def autoencoder_frontier(evidence: Evidence) -> Estimate:
-    """SoftAdapt's test error over that of the fixed lambdas at the same L1 norm, log-log interpolated, by seed."""
-    settings = evidence.settings.sparse_autoencoder
-    ratios = []
-    last = evidence.autoencoder[evidence.autoencoder["epoch"] == settings.epochs]
-    for seed in settings.seeds:
-        rows = last[last["seed"] == seed].set_index("method")[["test_l1", "test_mse"]]
-        line = rows[rows.index.str.startswith("lambda-") & (rows["test_l1"] > 0)].sort_values("test_l1")
-        ours = rows.loc[autoencoder.SOFTADAPT]
-        if not line["test_l1"].iloc[0] <= ours["test_l1"] <= line["test_l1"].iloc[-1]:
-            return NO_ESTIMATE  # beyond the grid there is no frontier to compare with
-        error = np.exp(np.interp(np.log(ours["test_l1"]), np.log(line["test_l1"]), np.log(line["test_mse"])))
-        ratios.append(ours["test_mse"] / error)
-    return mean_over_seeds(np.array(ratios))
+def autoencoder_one_trial(evidence: Evidence) -> Estimate:
+    """Final PCC of SoftAdapt minus the mean over the grid: what one run with a lambda drawn from it can expect."""
+    epoch = evidence.settings.sparse_autoencoder.epochs
+    grid = [f"lambda-{value:g}" for value in evidence.settings.sparse_autoencoder.lambdas]
+    fixed = [autoencoder.by_seed(evidence.autoencoder, method, epoch, "test_pcc") for method in grid]
+    ours = autoencoder.by_seed(evidence.autoencoder, autoencoder.SOFTADAPT, epoch, "test_pcc")
+    return mean_over_seeds(ours - np.mean(fixed, axis=0))
+
+
+def autoencoder_frontier(
+    evidence: Evidence, *, measure: str = "error_ratio", ours: str = autoencoder.SOFTADAPT, theirs: str = ""
+) -> Estimate:
+    """A method's final place beside the frontier of fixed lambdas, by seed (see `autoencoder.beside_the_frontier`).
+
+    With `theirs`, compared with another method's place: as a quotient of error ratios, or a difference of PCC gains. No
+    estimate if a run lies beyond the grid, where there is no frontier to compare with.
+    """
+    places = evidence.beside_the_frontier.pivot_table(index="seed", columns="method", values=measure, dropna=False)
+    values = places[ours]
+    if theirs:
+        values = values / places[theirs] if measure == "error_ratio" else values - places[theirs]
+    return NO_ESTIMATE if values.isna().any() else mean_over_seeds(values.to_numpy())
 
 
 def autoencoder_training_time(evidence: Evidence) -> Estimate:
@@ -159,7 +174,13 @@ def published_niqe_spread(evidence: Evidence) -> Estimate:
 
 MEASUREMENTS_OF: dict[str, tuple[Callable[..., Estimate], ...]] = {
     "gradient_descent": (descent_ratio, descent_beta_ratio, plain_diverged_share),
-    "sparse_autoencoder": (autoencoder_loss, autoencoder_pcc, autoencoder_frontier, autoencoder_training_time),
+    "sparse_autoencoder": (
+        autoencoder_loss,
+        autoencoder_pcc,
+        autoencoder_one_trial,
+        autoencoder_frontier,
+        autoencoder_training_time,
+    ),
     "introvae": (introvae_difference, introvae_without_warmup, introvae_training_time),
     "niqe_collapse": (published_niqe_spread,),  # reads no run; the audit is what explains its verdict
 }

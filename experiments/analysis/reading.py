@@ -86,15 +86,20 @@ def descent_run(settings: Settings, function: str, step_rule: str) -> FinishedRu
     return FinishedRun(settings, "gradient_descent", f"{function}-{step_rule}", settings.gradient_descent.seed)
 
 
+def methods_of(settings: Settings, experiment: str) -> dict[str, Any]:
+    """The methods that an experiment of a scale compares, by name."""
+    section = getattr(settings, experiment)
+    return section.all_methods() if experiment == "sparse_autoencoder" else section.methods
+
+
 def histories(settings: Settings, experiment: str) -> pd.DataFrame:
     """Histories of all methods and seeds of ``sparse_autoencoder`` or ``introvae``, with columns method and seed.
 
     The column ``train_seconds`` holds the wall time of each run's training, ``verdict`` how it ended, if it says so.
     """
     section = getattr(settings, experiment)
-    methods = section.all_methods() if experiment == "sparse_autoencoder" else section.methods
     parts = []
-    for method in methods:
+    for method in methods_of(settings, experiment):
         for seed in section.seeds:
             finished = FinishedRun(settings, experiment, method, seed)
             seconds = finished.provenance["times"]["train"]

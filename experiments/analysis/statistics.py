@@ -1,13 +1,17 @@
-"""Estimates with their uncertainty.
+"""Estimates with their uncertainty, tests and effect sizes.
 
 scipy.stats, slow to import, is imported where it is used, so that ``--help`` of the analysis need not wait for it.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import numpy as np
 
 CONFIDENCE = 0.95
+
+Kind = Literal["mean", "median", "share"]
 
 
 @dataclass(frozen=True)
@@ -15,30 +19,45 @@ class Estimate:
     """A value, its 95 % interval and the number of independent observations behind it.
 
     With one observation there is no interval: `low` and `high` are NaN; with none there is no value either.
+
+    Attributes:
+        observations: what the value summarises, for tests; empty for a plain fact.
+        kind: how it summarises them.
     """
 
     value: float
     low: float
     high: float
     count: int
+    observations: tuple[float, ...] = field(default=(), compare=False, repr=False)
+    kind: Kind = field(default="mean", compare=False, repr=False)
 
 
-def mean_over_seeds(values: np.ndarray) -> Estimate:
-    """Mean (n,) with Student's t interval.
+def mean_over_seeds(values: np.ndarray | Sequence[float]) -> Estimate:
+    """Mean (n,) with a bootstrap interval over seeds (9,999 resamples, fixed seed).
 
-    With three to five seeds a bootstrap interval cannot leave the range of the values and covers far less than it
-    promises, so the t interval is used, which assumes that seeds scatter normally.
+    The percentile interval of a small sample is too narrow by the factor sqrt((n - 1) / n) and by its normal quantiles;
+    it is taken at the level that undoes both (the expanded percentile interval: Hesterberg 2015, The American Statistician
+    69:371, section 4). It still cannot leave the range of the values, so that of five normal
+    seeds it covers 91 % and of three 76 % (simulated in the tests): a verdict also asks for `p_value`.
     """
     from scipy import stats
 
     values = np.asarray(values, dtype=float)
-    if len(values) == 0:
+    count = len(values)
+    if count == 0:
         return Estimate(float("nan"), float("nan"), float("nan"), 0)
-    mean = float(values.mean())
-    if len(values) < 2:
-        return Estimate(mean, float("nan"), float("nan"), len(values))
-    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * stats.sem(values))
-    return Estimate(mean, mean - half, mean + half, len(values))
+    mean, observations = float(values.mean()), tuple(values.tolist())
+    if count < 2:
+        return Estimate(mean, float("nan"), float("nan"), count, observations)
+    if np.ptp(values) == 0:
+        return Estimate(mean, mean, mean, count, observations)
+    expanded = np.sqrt(count / (count - 1)) * stats.t.ppf((1 + CONFIDENCE) / 2, count - 1)
+    level = 1 - 2 * stats.norm.sf(expanded)
+    interval = stats.bootstrap(
+        (values,), np.mean, confidence_level=level, method="percentile", rng=np.random.default_rng(0)
+    ).confidence_interval
+    return Estimate(mean, float(interval.low), float(interval.high), count, observations)
 
 
 def median_over_starts(values: np.ndarray) -> Estimate:
@@ -46,13 +65,13 @@ def median_over_starts(values: np.ndarray) -> Estimate:
     from scipy import stats
 
     values = np.asarray(values, dtype=float)
-    median = float(np.median(values))
+    median, observations = float(np.median(values)), tuple(values.tolist())
     if len(values) < 2 or np.ptp(values) == 0:
-        return Estimate(median, median, median, len(values))
+        return Estimate(median, median, median, len(values), observations, "median")
     interval = stats.bootstrap(
         (values,), np.median, confidence_level=CONFIDENCE, method="percentile", rng=np.random.default_rng(0)
     ).confidence_interval
-    return Estimate(median, float(interval.low), float(interval.high), len(values))
+    return Estimate(median, float(interval.low), float(interval.high), len(values), observations, "median")
 
 
 def share(successes: np.ndarray) -> Estimate:
@@ -61,4 +80,60 @@ def share(successes: np.ndarray) -> Estimate:
 
     successes = np.asarray(successes, dtype=bool)
     interval = stats.binomtest(int(successes.sum()), len(successes)).proportion_ci(CONFIDENCE, method="wilson")
-    return Estimate(float(successes.mean()), float(interval.low), float(interval.high), len(successes))
+    observations = tuple(successes.astype(float).tolist())
+    return Estimate(
+        float(successes.mean()), float(interval.low), float(interval.high), len(successes), observations, "share"
+    )
+
+
+def p_value(estimate: Estimate, bound: float) -> float:
+    """Two-sided p value of the hypothesis that the true value is `bound`; NaN where there is nothing to test.
+
+    Student's t test for a mean over seeds (paired, where the observations are differences of pairs), the sign test for a
+    median, the binomial test for a share. Seeds without any scatter give 0, or 1 at the bound.
+    """
+    from scipy import stats
+
+    values = np.array(estimate.observations)
+    if len(values) < 2:
+        return float("nan")
+    if estimate.kind == "share":
+        return float(stats.binomtest(int(values.sum()), len(values), bound).pvalue)
+    if estimate.kind == "median":
+        above, below = int((values > bound).sum()), int((values < bound).sum())
+        return float(stats.binomtest(above, above + below).pvalue) if above + below else 1.0
+    if np.ptp(values) == 0:
+        return float(values[0] == bound)
+    return float(stats.ttest_1samp(values, bound).pvalue)
+
+
+def effect_size(estimate: Estimate, bound: float) -> float:
+    """Distance from `bound` in the units of the kind's standard effect size; NaN where there is none.
+
+    Cohen's d (mean distance over standard deviation) for a mean over seeds; for a median the dominance, the share of
+    observations above the bound less that below; Cohen's h (difference of 2 arcsin sqrt) for a share.
+    """
+    values = np.array(estimate.observations)
+    if len(values) < 2:
+        return float("nan")
+    if estimate.kind == "share":
+        return float(2 * (np.arcsin(np.sqrt(estimate.value)) - np.arcsin(np.sqrt(bound))))
+    if estimate.kind == "median":
+        return float((values > bound).mean() - (values < bound).mean())
+    deviation = values.std(ddof=1)
+    return float((values.mean() - bound) / deviation) if deviation else float("nan")
+
+
+def holm(p_values: Mapping[Any, float]) -> dict[Any, float]:
+    """Holm's step-down correction (1979) of the p values of one family; NaN stay NaN and do not count.
+
+    The k-th smallest of m is multiplied by m + 1 - k, made monotone and cut at 1, so that the chance of any false
+    rejection in the family stays below the level.
+    """
+    tested = sorted((p, key) for key, p in p_values.items() if not np.isnan(p))
+    corrected = dict.fromkeys(p_values, float("nan"))
+    highest = 0.0
+    for position, (p, key) in enumerate(tested):
+        highest = max(highest, min(1.0, p * (len(tested) - position)))
+        corrected[key] = highest
+    return corrected

@@ -1,13 +1,21 @@
 """Tables: one tidy CSV per experiment, and the same numbers as Markdown and LaTeX for reading."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from experiments.analysis import collapse, descent, reading
-from experiments.analysis.statistics import Estimate, mean_over_seeds, median_over_starts, share
+from experiments.analysis import autoencoder, collapse, descent, reading
+from experiments.analysis.statistics import (
+    CONFIDENCE,
+    Estimate,
+    holm,
+    mean_over_seeds,
+    median_over_starts,
+    p_value,
+    share,
+)
 from experiments.config import Settings, read_yaml
 from experiments.errors import run_main
 from experiments.files import write_text
@@ -38,11 +46,53 @@ def gradient_descent(settings: Settings) -> dict[str, pd.DataFrame]:
 
 
 def sparse_autoencoder(settings: Settings) -> dict[str, pd.DataFrame]:
-    """Table 3, and beside it what a single score hides: error, sparsity and time, for every method and epoch."""
+    """Table 3, what a single score hides beside it, and every method's place beside the frontier of fixed lambdas."""
     history = reading.histories(settings, "sparse_autoencoder")
-    measures = ["test_pcc", "validation_pcc", "test_mse", "validation_mse", "train_mse", "test_l1", "test_active_share"]
+    tuned = autoencoder.tuned_lambda(settings, history)
+    measures = ["test_pcc", "test_mse", "validation_mse", "train_mse", "test_l1", "test_active_share", "train_seconds"]
     reported = history[history["epoch"].isin(settings.sparse_autoencoder.report_epochs)]
-    return {"sparse_autoencoder": _by_method_and_epoch(reported, [*measures, "train_seconds"])}
+    return {
+        "sparse_autoencoder": _by_method_and_epoch(reported, measures, tuned, ["test_pcc"]),
+        "autoencoder_methods": _autoencoder_methods(settings, history, tuned),
+    }
+
+
+def _autoencoder_methods(settings: Settings, history: pd.DataFrame, tuned: str) -> pd.DataFrame:
+    """At the end of training: scores, place beside the frontier, and what a method costs, its trials included."""
+    places = autoencoder.beside_the_frontier(settings, history)
+    last = autoencoder.final(settings, history).merge(places, on=["method", "seed"])
+    table = _by_method_and_epoch(
+        last, ["test_pcc", "test_mse", "test_l1", "error_ratio", "pcc_gain", "train_seconds"], tuned, ["test_pcc"]
+    ).drop(columns="epoch")
+    ratios = {
+        method: mean_over_seeds(rows["error_ratio"].to_numpy() if rows["error_ratio"].notna().all() else [])
+        for method, rows in last.groupby("method")
+    }
+    corrected = holm({method: p_value(ratio, 1.0) for method, ratio in ratios.items() if _compared(method)})
+    table.insert(1, "group", [autoencoder.group_of(method) for method in table["method"]])
+    table["place"] = [_place(ratios[method], corrected.get(method)) for method in table["method"]]
+    table["trials"] = [len(settings.sparse_autoencoder.lambdas) if method == tuned else 1 for method in table["method"]]
+    grid = last[last["method"].str.startswith("lambda-")].groupby("seed")["train_seconds"].sum().mean()
+    table["training_bill_seconds"] = [
+        grid if method == tuned else seconds
+        for method, seconds in zip(table["method"], table["train_seconds"], strict=True)
+    ]
+    return table
+
+
+def _compared(method: str) -> bool:
+    return autoencoder.group_of(method) != "fixed lambda"
+
+
+def _place(ratio: Estimate, corrected: float | None) -> str:
+    """Better than the frontier, on it, worse, or beyond the grid; p values are corrected over all methods."""
+    if corrected is None:
+        return "draws it"
+    if np.isnan(ratio.value):
+        return "beyond the grid"
+    if not corrected < 1 - CONFIDENCE or ratio.low <= 1 <= ratio.high:
+        return "on it"
+    return "better" if ratio.high < 1 else "worse"
 
 
 def introvae(settings: Settings) -> dict[str, pd.DataFrame]:
@@ -53,6 +103,8 @@ def introvae(settings: Settings) -> dict[str, pd.DataFrame]:
         f"introvae_{part}": _by_method_and_epoch(
             reported.rename(columns={f"{part}_{measure}": measure for measure in ("psnr", "ssim", "niqe")}),
             ["psnr", "ssim", "niqe"],
+            "fixed",
+            ["psnr", "ssim"],
         )
         for part in ("train", "held_out")
     }
@@ -71,12 +123,22 @@ def niqe_collapse(settings: Settings) -> dict[str, pd.DataFrame]:
     return {"niqe_collapse": collapse.summary(settings, read_yaml("paper/published.yaml"))}
 
 
-def _by_method_and_epoch(rows: pd.DataFrame, measures: list[str]) -> pd.DataFrame:
+def _by_method_and_epoch(
+    rows: pd.DataFrame, measures: list[str], baseline: str = "", compared: Sequence[str] = ()
+) -> pd.DataFrame:
+    """Mean of every measure over seeds; for those `compared` also the difference from the baseline, paired by seed."""
+    theirs = rows[rows["method"] == baseline].set_index(["epoch", "seed"])
     table = []
     for (method, epoch), group in rows.groupby(["method", "epoch"], sort=False):
         row: dict[str, object] = {"method": method, "epoch": epoch, "seeds": group[measures[0]].count()}
         for measure in measures:
             row |= columns_of(measure, mean_over_seeds(group[measure].dropna().to_numpy()))
+        for measure in compared:
+            difference = group.set_index(["epoch", "seed"])[measure] - theirs[measure].reindex(
+                pd.MultiIndex.from_frame(group[["epoch", "seed"]])
+            )
+            values = difference.dropna().to_numpy() if method != baseline else np.array([])
+            row |= columns_of(f"{measure}_minus_fixed", mean_over_seeds(values))
         table.append(row)
     return pd.DataFrame(table)
 
