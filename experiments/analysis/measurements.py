@@ -58,12 +58,10 @@ def descent_ratio(evidence: Evidence, *, function: str, step_rule: str, method: 
     return descent.steps_ratio(sweep.tune(method), sweep.tune("plain"))
 
 
-def descent_beta_ratio(evidence: Evidence, *, function: str, step_rule: str, method: str) -> Estimate:
-    """Steps of a method at its best beta over its steps at the illustrated (default) beta."""
+def descent_beta_ratio(evidence: Evidence, *, function: str, step_rule: str, method: str, than: float) -> Estimate:
+    """Steps of a method at its best beta over its steps at the beta `than`, each at its own best step size."""
     sweep = descent.Sweep(evidence.settings, function, step_rule)
-    return descent.steps_ratio(
-        sweep.tune(method), sweep.tune(method, evidence.settings.gradient_descent.illustrated_beta)
-    )
+    return descent.steps_ratio(sweep.tune(method), sweep.tune(method, than))
 
 
 def plain_diverged_share(evidence: Evidence, *, function: str, smallest_step: float) -> Estimate:
