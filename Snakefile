@@ -280,9 +280,27 @@ rule claims:
         "python -m experiments.analysis.claims --config {CONFIG} > {log} 2>&1"
 
 
+rule sensitivity:
+    input:
+        rules.claims.output,
+        sorted(str(path) for path in Path("results/reference").glob("*/claims.csv")),
+        ANALYSIS,
+    output:
+        report(f"{RESULTS}/tables/sensitivity.csv", caption="paper/captions/sensitivity.rst", category="Claims"),
+        f"{RESULTS}/tables/sensitivity.md",
+        f"{RESULTS}/tables/sensitivity.tex",
+    log:
+        f"{LOGS}/sensitivity.log",
+    benchmark:
+        f"{TIMES}/sensitivity.tsv"
+    shell:
+        "python -m experiments.analysis.sensitivity --config {CONFIG} > {log} 2>&1"
+
+
 rule paper:
     input:
         rules.claims.output,
+        rules.sensitivity.output,
         ALL_TABLES,
         ALL_FIGURES,
         ANALYSIS,

@@ -125,7 +125,7 @@ def test_the_readme_shows_the_reference_claims():
 
     readme = Path("README.md").read_text(encoding="utf-8")
     shown = readme.split(START)[1].split(END)[0].strip()
-    assert shown == claims_table(Path("results/reference/laptop")).strip()
+    assert shown == claims_table(Path("results/reference/laptop"), Path("figures/reference/laptop")).strip()
 
 
 def test_links_in_the_documents_lead_somewhere():

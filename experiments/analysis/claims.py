@@ -42,8 +42,9 @@ EFFECT_NAMES = {"mean": "Cohen's d", "median": "dominance", "share": "Cohen's h"
 
 
 class Ledger(Strict):
-    """All claims."""
+    """All claims, and the committed scales that vary what the paper leaves open."""
 
+    sensitivity: dict[str, str] = {}
     claims: list[Claim]
 
 
@@ -131,9 +132,18 @@ def load_claims(path: str = "paper/claims.yaml") -> list[Claim]:
     Raises:
         UserError: one line naming the file and the key.
     """
-    claims = validate(Ledger, read_yaml(path), path).claims
+    claims = load_ledger(path).claims
     validate(Measured, {"measurements": [name for claim in claims for name in claim.measure]}, path)
     return claims
+
+
+def load_ledger(path: str = "paper/claims.yaml") -> Ledger:
+    """Read the file of the ledger.
+
+    Raises:
+        UserError: one line naming the file and the key.
+    """
+    return validate(Ledger, read_yaml(path), path)
 
 
 class Measured(Strict):

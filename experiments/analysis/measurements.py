@@ -52,10 +52,15 @@ class Evidence:
         return autoencoder.tuned_lambda(self.settings, self.autoencoder)
 
 
-def descent_ratio(evidence: Evidence, *, function: str, step_rule: str, method: str) -> Estimate:
-    """Steps of a method over steps of plain descent, each at its own best settings, median over the judged starts."""
+def descent_ratio(
+    evidence: Evidence, *, function: str, step_rule: str, method: str, beta: float | None = None
+) -> Estimate:
+    """Steps of a method over steps of plain descent, median over the judged starts.
+
+    Each at its own best step size, and the method at its best beta unless that is given.
+    """
     sweep = descent.Sweep(evidence.settings, function, step_rule)
-    return descent.steps_ratio(sweep.tune(method), sweep.tune("plain"))
+    return descent.steps_ratio(sweep.tune(method, beta), sweep.tune("plain"))
 
 
 def descent_beta_ratio(evidence: Evidence, *, function: str, step_rule: str, method: str, than: float) -> Estimate:

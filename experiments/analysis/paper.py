@@ -32,7 +32,8 @@ def numbers(settings: Settings) -> dict[str, Any]:
         "claims": {row["id"]: {key: _plain(row[key]) for key in columns} for row in claims.to_dict("records")},
         "verdicts": Counter(claims["verdict"]),
         "tuned_lambda": float(tuned.removeprefix("lambda-")),
-        "autoencoder": {
+        "autoencoder": {"trials_to_match": autoencoder.trials_to_match(settings, history, autoencoder.SOFTADAPT)}
+        | {
             name: {
                 key: float(last.loc[method, key]) for key in ("test_mse", "test_l1", "test_active_share", "test_pcc")
             }

@@ -27,7 +27,7 @@ def provenance(settings: Settings) -> dict[str, Any]:
     """One summary of all runs of a scale: commits by experiment, versions, hardware, data and time.
 
     Raises:
-        UserError: if runs were made with local changes, an experiment's runs by different code, or any run on another
+        UserError: if runs were made with local changes, a method's runs by different code, or any run on another
             machine or with other versions.
     """
     files = sorted((reading.results(settings) / "runs").glob("*/*/*/provenance.json"))
@@ -36,9 +36,9 @@ def provenance(settings: Settings) -> dict[str, Any]:
     code: dict[str, str] = {}
     commits: dict[str, set[str]] = {}
     for file, run in zip(files, runs, strict=True):
-        experiment, fingerprint = file.parts[3], read_yaml(file.with_name("config.yaml"))["code"]
+        experiment, method, fingerprint = *file.parts[3:5], read_yaml(file.with_name("config.yaml"))["code"]
         differing = [key for key in same if run[key] != runs[0][key]]
-        if code.setdefault(experiment, fingerprint) != fingerprint:
+        if code.setdefault(f"{experiment}/{method}", fingerprint) != fingerprint:  # the rules of methods differ
             differing.append("code")
         if differing or run["dirty"]:
             reason = f"{', '.join(differing)} differ" if differing else "made with uncommitted changes"
@@ -55,15 +55,21 @@ def provenance(settings: Settings) -> dict[str, Any]:
     }
 
 
-def claims_table(folder: Path) -> str:
-    """The ledger as the README shows it: statement, measurement, verdict."""
+def claims_table(folder: Path, figures: Path) -> str:
+    """The ledger as the README shows it: statement, published value, measurement, effect, verdict, link to the figure."""
     claims = pd.read_csv(folder / "claims.csv", keep_default_na=False, na_values=[""])
-    shown = readable(claims[["statement", "measured", "measured_low", "measured_high", "verdict"]])
-    units = claims["unit"].fillna("")
-    lines = ["| claim of the paper | measured, 95 % interval | verdict |", "| --- | --- | --- |"]
-    for row, unit in zip(shown.to_dict("records"), units, strict=True):
-        measured = f"{row['measured']} ({unit})" if row["measured"] else ""
-        lines.append(f"| {row['statement']} | {measured} | **{row['verdict']}** |")
+    shown = readable(claims[["statement", "measured", "measured_low", "measured_high", "effect", "verdict"]])
+    lines = [
+        "| claim | published | measured, 95 % interval | effect | verdict | |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    texts = claims[["published", "unit", "effect_measure", "figure"]].fillna("").to_dict("records")
+    for row, text in zip(shown.to_dict("records"), texts, strict=True):
+        measured = f"{row['measured']} ({text['unit']})" if row["measured"] else ""
+        effect = f"{text['effect_measure']} {row['effect']}" if row["effect"] else ""
+        link = f"[figure]({(figures / text['figure']).as_posix()}.png)" if text["figure"] else ""
+        cells = [row["statement"], text["published"], measured, effect, f"**{row['verdict']}**", link]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -89,7 +95,7 @@ def keep(settings: Settings) -> None:
     if settings.scale == SHOWN_SCALE:
         text = README.read_text(encoding="utf-8")
         before, after = text.split(START)[0], text.split(END)[1]
-        write_text(README, f"{before}{START}\n{claims_table(target)}{END}{after}")
+        write_text(README, f"{before}{START}\n{claims_table(target, pictures)}{END}{after}")
 
 
 def main() -> None:
