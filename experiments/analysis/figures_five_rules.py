@@ -17,7 +17,7 @@ def five_rules(settings: Settings) -> None:
     above, below = figure.add_subfigure(grid[0]), figure.add_subfigure(grid[1])
     matrices = above.subplots(1, 2, sharey=True)
     counts = audit.run.metrics
-    _matrix(matrices[0], audit.random, f"{counts['histories']} random histories")
+    _matrix(matrices[0], audit.random, f"{counts['histories']:,} random histories")
     image = _matrix(matrices[1], audit.recorded, f"{counts['recorded_steps']} steps of an autoencoder")
     above.colorbar(image, ax=matrices, label="ordered differently, %", shrink=0.8)
     _named(below, audit.named)

@@ -100,11 +100,11 @@ def named_histories(settings: "FiveRulesSettings", random: "np.random.Generator"
     stalled = np.minimum(t, settings.observations - settings.settled + 1)
     noise = settings.noise[1] * random.standard_normal((2, settings.observations))
     pairs = {
-        "falls fast, slowly": (10 * np.exp(-0.4 * t), 10 * np.exp(-0.05 * t)),
-        "rises, falls": (5 * np.exp(0.05 * t), 5 * np.exp(-0.05 * t)),
-        "same fall, 1 : 100": (np.exp(-0.1 * t), 100 * np.exp(-0.1 * t)),
-        "stalls, falls on": (10 * np.exp(-0.2 * stalled), 10 * np.exp(-0.2 * t)),
-        "noise, level 1 : 1": tuple(np.exp(noise)),
+        "first falls fast, second slowly": (10 * np.exp(-0.4 * t), 10 * np.exp(-0.05 * t)),
+        "first rises, second falls": (5 * np.exp(0.05 * t), 5 * np.exp(-0.05 * t)),
+        "equal decay, scales 1 : 100": (np.exp(-0.1 * t), 100 * np.exp(-0.1 * t)),
+        "first stalls, second falls": (10 * np.exp(-0.2 * stalled), 10 * np.exp(-0.2 * t)),
+        "both flat, noisy": tuple(np.exp(noise)),
     }
     return {name: np.stack(pair, axis=1) for name, pair in pairs.items()}
 

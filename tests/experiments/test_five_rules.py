@@ -162,8 +162,12 @@ def test_the_audit_writes_what_the_analysis_reads(audited):
     assert audit.run.metrics["recorded_steps"] == 8 - settings.five_rules.settled + 1
     table = EXPERIMENTS["five_rules"](settings)["five_rules"].set_index("rule")
     assert table.index.tolist() == rules
-    assert table.loc["PhysicsNeMo", "same fall, 1 : 100"] == pytest.approx(0.5)
-    assert table.loc["equation 3", "stalls, falls on"] > 0.5 > table.loc["authors 2023, original", "stalls, falls on"]
+    assert table.loc["PhysicsNeMo", "equal decay, scales 1 : 100"] == pytest.approx(0.5)
+    assert (
+        table.loc["equation 3", "first stalls, second falls"]
+        > 0.5
+        > table.loc["authors 2023, original", "first stalls, second falls"]
+    )
     for rule in rules:
         estimate = order_disagreement(Evidence(settings, {}), rule=rule)
         assert estimate.count == count
