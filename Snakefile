@@ -39,6 +39,8 @@ if section := SETTINGS.introvae:
     RUNS_OF["introvae"] = expand("{method}/seed-{seed}", method=section.methods, seed=section.seeds)
 if section := SETTINGS.niqe_collapse:
     RUNS_OF["niqe_collapse"] = [f"default/seed-{section.seed}"]
+if section := SETTINGS.five_rules:
+    RUNS_OF["five_rules"] = [f"default/seed-{section.seed}"]
 
 # figure or table -> its caption in the report
 FIGURES_OF = {
@@ -46,12 +48,14 @@ FIGURES_OF = {
     "sparse_autoencoder": ["figure_5_autoencoder_losses", "figure_6_digits", "sparsity_frontier"],
     "introvae": ["figure_3_train_faces", "figure_4_held_out_faces", "introvae_quality", "introvae_course", "prior_samples"],
     "niqe_collapse": ["niqe_collapse"],
+    "five_rules": ["five_rules"],
 }
 TABLES_OF = {
     "gradient_descent": ["gradient_descent"],
     "sparse_autoencoder": ["sparse_autoencoder", "autoencoder_methods"],
     "introvae": ["introvae_train", "introvae_held_out", "introvae_methods"],
     "niqe_collapse": ["niqe_collapse"],
+    "five_rules": ["five_rules"],
 }
 ALL_TABLES = [f"{RESULTS}/tables/{table}.csv" for experiment in RUNS_OF for table in TABLES_OF[experiment]]
 ALL_FIGURES = [f"{FIGURES}/{figure}.pdf" for experiment in RUNS_OF for figure in FIGURES_OF[experiment]]
@@ -208,6 +212,22 @@ rule niqe_collapse:
         f"{TIMES}/niqe_collapse-{{seed}}.tsv"
     shell:
         "python -m experiments.audits.niqe_collapse --config {CONFIG} --seed {wildcards.seed} --overwrite > {log} 2>&1"
+
+
+rule five_rules:
+    input:
+        rules.fetch_mnist.output,
+        lambda wildcards: suite.source_files("five_rules", suite.rules_of(SETTINGS.five_rules.model_dump())),
+    output:
+        run_outputs("five_rules/default/seed-{seed}"),
+    params:
+        identity=lambda wildcards: identity("five_rules"),
+    log:
+        f"{LOGS}/five_rules-{{seed}}.log",
+    benchmark:
+        f"{TIMES}/five_rules-{{seed}}.tsv"
+    shell:
+        "python -m experiments.audits.five_rules --config {CONFIG} --seed {wildcards.seed} --overwrite > {log} 2>&1"
 
 
 for experiment in RUNS_OF:

@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from experiments.audit_settings import FiveRulesSettings
 from experiments.errors import UserError
-
-WEIGHTINGS_FOLDER = Path(__file__).parent / "weightings"
-
+from experiments.schema import WEIGHTINGS_FOLDER, Strict, WeightingSpec
 
 SOURCES = {
     "gradient_descent": ("softadapt/*.py", "models/test_functions.py", "experiments/gradient_descent.py"),
@@ -47,6 +46,12 @@ SOURCES = {
         "experiments/metrics/niqe_live_model.npz",
         "experiments/data/faces.py",
         "experiments/data/orl_faces.py",
+    ),
+    "five_rules": (
+        "models/sparse_autoencoder.py",
+        "experiments/weightings/__init__.py",
+        "experiments/audits/five_rules.py",
+        "experiments/data/mnist.py",
     ),
 }
 """Experiment -> the code and the fitted model that its numbers come from; a change there makes its runs stale. A run also
@@ -83,22 +88,6 @@ def rules_of(values: Any) -> list[str]:
         return sorted({*own, *(rule for value in values.values() for rule in rules_of(value))})
     return []
 
-
-class Strict(BaseModel):
-    """Base of all settings: unknown keys are errors, values never change after loading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-def _check_rule(spec: dict[str, Any]) -> dict[str, Any]:
-    rules = sorted(path.stem for path in WEIGHTINGS_FOLDER.glob("[a-z]*.py"))
-    if spec.get("rule") not in rules:
-        raise ValueError(f"rule must be one of {', '.join(rules)}, got {spec.get('rule')!r}")
-    return spec
-
-
-WeightingSpec = Annotated[dict[str, Any], AfterValidator(_check_rule)]
-"""``{rule: NAME, ...}``: NAME is a file in experiments/weightings, the other keys are that file's settings."""
 
 Seeds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
 Epochs = Annotated[list[Annotated[int, Field(gt=0)]], Field(min_length=4, max_length=4)]
@@ -292,6 +281,7 @@ class Settings(Strict):
     sparse_autoencoder: SparseAutoencoderSettings = LEFT_OUT
     introvae: IntroVAESettings = LEFT_OUT
     niqe_collapse: NiqeCollapseSettings = LEFT_OUT
+    five_rules: FiveRulesSettings = LEFT_OUT
 
     @model_validator(mode="after")
     def _check(self) -> "Settings":

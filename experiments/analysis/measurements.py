@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from experiments.analysis import autoencoder, collapse, descent, reading
+from experiments.analysis import autoencoder, collapse, descent, five_rules, reading
 from experiments.analysis.statistics import Estimate, mean_over_seeds, share
 from experiments.config import Settings
 
@@ -175,6 +175,11 @@ def published_niqe_spread(evidence: Evidence) -> Estimate:
     return Estimate(spread, spread, spread, len(values))
 
 
+def order_disagreement(evidence: Evidence, *, rule: str, reference: str = five_rules.REFERENCE) -> Estimate:
+    """Share of random histories whose two components `rule` orders otherwise than `reference`, by default equation 4."""
+    return share(five_rules.Audit(evidence.settings).orders_otherwise(rule, reference))
+
+
 MEASUREMENTS_OF: dict[str, tuple[Callable[..., Estimate], ...]] = {
     "gradient_descent": (descent_ratio, descent_beta_ratio, plain_diverged_share),
     "sparse_autoencoder": (
@@ -186,6 +191,7 @@ MEASUREMENTS_OF: dict[str, tuple[Callable[..., Estimate], ...]] = {
     ),
     "introvae": (introvae_difference, introvae_without_warmup, introvae_training_time),
     "niqe_collapse": (published_niqe_spread,),  # reads no run; the audit is what explains its verdict
+    "five_rules": (order_disagreement,),
 }
 """Experiment -> the measurements of its runs."""
 

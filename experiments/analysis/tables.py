@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from experiments.analysis import autoencoder, collapse, descent, reading
+from experiments.analysis import autoencoder, collapse, descent, five_rules, reading
 from experiments.analysis.statistics import (
     CONFIDENCE,
     Estimate,
@@ -123,6 +123,17 @@ def niqe_collapse(settings: Settings) -> dict[str, pd.DataFrame]:
     return {"niqe_collapse": collapse.summary(settings, read_yaml("paper/published.yaml"))}
 
 
+def rules_of_one_name(settings: Settings) -> dict[str, pd.DataFrame]:
+    """The audit of the rules that are called SoftAdapt: their weights, and how often they order otherwise than the paper."""
+    audit = five_rules.Audit(settings)
+    rows = []
+    for rule in audit.rules:
+        row = {"rule": rule, **audit.named_weights(rule)}
+        row |= columns_of("random_share", share(audit.orders_otherwise(rule)))
+        rows.append(row | {"recorded_share": audit.recorded.loc[five_rules.REFERENCE, rule]})
+    return {"five_rules": pd.DataFrame(rows)}
+
+
 def _by_method_and_epoch(
     rows: pd.DataFrame, measures: list[str], baseline: str = "", compared: Sequence[str] = ()
 ) -> pd.DataFrame:
@@ -148,6 +159,7 @@ EXPERIMENTS: dict[str, Callable[[Settings], dict[str, pd.DataFrame]]] = {
     "sparse_autoencoder": sparse_autoencoder,
     "introvae": introvae,
     "niqe_collapse": niqe_collapse,
+    "five_rules": rules_of_one_name,
 }
 
 

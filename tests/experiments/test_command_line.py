@@ -146,7 +146,9 @@ def test_a_mistake_in_the_file_is_blamed_on_the_file(tmp_path):
         command_line.parse("introvae", "text", with_methods=True, arguments=["--config", str(path)])
 
 
-@pytest.mark.parametrize("experiment", ["gradient_descent", "digit_classifier", "sparse_autoencoder", "niqe_collapse"])
+@pytest.mark.parametrize(
+    "experiment", ["gradient_descent", "digit_classifier", "sparse_autoencoder", "niqe_collapse", "five_rules"]
+)
 def test_an_experiment_that_the_scale_leaves_out_is_one_line(faces_config, monkeypatch, experiment):
     message = f"{faces_config}: {experiment}: this scale leaves the experiment out; add the section, or name a scale"
     with pytest.raises(UserError) as run_error:
@@ -177,7 +179,16 @@ def test_the_judge_of_the_autoencoder_is_the_scales_unless_named():
 
 
 @pytest.mark.parametrize(
-    "module", ["gradient_descent", "digit_classifier", "sparse_autoencoder", "introvae", "data", "audits.niqe_collapse"]
+    "module",
+    [
+        "gradient_descent",
+        "digit_classifier",
+        "sparse_autoencoder",
+        "introvae",
+        "data",
+        "audits.niqe_collapse",
+        "audits.five_rules",
+    ],
 )
 def test_help_explains_and_loads_no_torch(module):
     code = (

@@ -133,7 +133,14 @@ def test_fixed_lambdas_become_methods():
 
 
 def test_sources_exist_for_every_experiment():
-    for experiment in ("gradient_descent", "digit_classifier", "sparse_autoencoder", "introvae", "niqe_collapse"):
+    for experiment in (
+        "gradient_descent",
+        "digit_classifier",
+        "sparse_autoencoder",
+        "introvae",
+        "niqe_collapse",
+        "five_rules",
+    ):
         assert any(path.stem == experiment for path in source_files(experiment))
 
 
