@@ -12,7 +12,7 @@ from torch import Tensor
 
 Method = Literal["finite_difference", "least_squares"]
 
-_NORMALIZE_EPS = 1e-8  # keeps a normalized slope finite when every rate is zero; the value of the authors' 2019 code
+NORMALIZE_EPS = 1e-8  # keeps a normalized slope finite when every rate is zero; the value of the authors' 2019 code
 
 
 def difference_stencil(
@@ -118,7 +118,7 @@ def softadapt_weights(
         # Dividing by the largest rate first keeps the sum of absolute rates from overflowing.
         scale = rates.abs().amax(-1, keepdim=True).clamp_min(torch.finfo(rates.dtype).tiny)
         scaled = rates / scale
-        rates = scaled / (scaled.abs().sum(-1, keepdim=True) + _NORMALIZE_EPS / scale)
+        rates = scaled / (scaled.abs().sum(-1, keepdim=True) + NORMALIZE_EPS / scale)
     # beta * s may overflow to infinity, and the softmax would then compute inf - inf.
     logits = torch.nan_to_num(beta * rates)
     if losses is not None:

@@ -7,11 +7,17 @@ from typing import Literal, Self, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 from softadapt.functional import Method, difference_stencil, softadapt_weights
+from softadapt.host import weights_on_host
 
 Variant = Literal["loss_weighted", "original"]
 Losses = Tensor | Sequence[Tensor | float] | Mapping[str, Tensor | float]
+
+_HOST_LIMIT = (
+    128  # numbers in the history; from about twice as many on, tensor operations cost less than Python's loops
+)
 
 
 class SoftAdapt(nn.Module):
@@ -20,7 +26,9 @@ class SoftAdapt(nn.Module):
     ``loss = balance(losses)`` returns ``sum_k a_k f_k``. In training mode the call first records the detached losses
     and refreshes `weights`; in evaluation mode it only uses them. No gradient flows through the weights. All state
     but the components' names lies in buffers, so ``.to()``, ``torch.compile(fullgraph=True)`` and ``torch.func.vmap``
-    work, and nothing on the way waits for the device; ``state_dict`` holds the names too.
+    work, and nothing on the way waits for the device; ``state_dict`` holds the names too. Where the state and the losses
+    lie on the CPU, and nothing traces the call, a short history is read and its weights are computed in Python floats,
+    which is faster and, for a narrow dtype, more exact; reading the CPU's own memory waits for no device.
 
     Until two observations are recorded the weights are equal (times `prior`). While the history fills, the difference
     has the highest order, up to `order`, that the observations allow. An observation with a non-finite loss is counted
@@ -103,18 +111,20 @@ class SoftAdapt(nn.Module):
         self.register_buffer("finite_calls", counter())
         for name in ("stencils", "log_prior", "initial_weights"):
             self.register_buffer(name, None, persistent=False)
+        self._stencil_rows = _stencils_while_filling(len(self.history), self.order, self.method)
+        self._log_prior = self.prior and [log(value) - log(max(self.prior)) for value in self.prior]
         self._set_constants()
         self.register_buffer("weights", self.initial_weights.clone())
 
     def _set_constants(self) -> None:
         """Derive the constant buffers from the options, in the dtype and on the device of the state."""
         constant = partial(torch.tensor, dtype=self.history.dtype, device=self.history.device)
-        self.stencils = constant(_stencils_while_filling(len(self.history), self.order, self.method)).t().contiguous()
+        self.stencils = constant(self._stencil_rows).t().contiguous()
         # In Python floats, relative to the largest: in the state's dtype the prior, its sum or its logarithm may overflow.
         prior = self.prior or [1.0] * self.num_losses
         relative = [value / max(prior) for value in prior]
         self.initial_weights = constant([self.total * (value / sum(relative)) for value in relative])
-        self.log_prior = constant([log(value) - log(max(prior)) for value in prior]) if self.prior else None
+        self.log_prior = None if self._log_prior is None else constant(self._log_prior)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Move or cast the module (`.to()`, `.double()`, `.cuda()`); constants are derived anew, not rounded twice.
@@ -152,9 +162,66 @@ class SoftAdapt(nn.Module):
             ValueError: if the shape, the number, the type or the names of the losses do not fit.
         """
         values = self._as_vector(losses)
-        # A fresh tensor in both modes: autograd keeps it, and the buffer may change before backward is called.
-        weights = self._refresh(values.detach().to(self.weights.dtype)) if self.training else self.weights.clone()
+        # A fresh tensor on every path: autograd keeps it, and the buffer may change before backward is called.
+        if not self.training:
+            return (self.weights.clone() * values).sum()
+        weights = self._refresh_on_host(values)
+        if weights is None:
+            weights = self._refresh(values.detach().to(self.weights.dtype))
+        elif weights.dtype == values.dtype:
+            # The cheaper graph; but it does not promote types, and under vmap autocast would round its operands.
+            return torch.dot(weights, values)
         return (weights * values).sum()
+
+    def _refresh_on_host(self, losses: Tensor) -> Tensor | None:
+        """Do what `_refresh` does in Python floats; return ``None``, and change nothing, where that is not possible."""
+        if torch.compiler.is_compiling() or torch.jit.is_tracing() or _get_current_dispatch_mode() is not None:
+            return None  # a trace would keep the numbers as constants
+        # Looked up here, as through nn.Module.__getattr__ a buffer costs as much as an operation on it.
+        state, n = vars(self)["_buffers"], self.update_every
+        history, weights = state["history"], state["weights"]
+        if not (type(losses) is type(history) is Tensor and losses.is_cpu and history.is_cpu):
+            return None  # reading would wait for the device
+        if history.numel() > _HOST_LIMIT:
+            return None
+        dtype, device = history.dtype, history.device
+        if losses.dtype != dtype:
+            losses = losses.detach().to(dtype)
+        try:  # all is read before anything is written
+            values, rows = losses.tolist(), history.tolist()
+            (calls,), (finite_calls,) = state["calls"].tolist(), state["finite_calls"].tolist()
+            window = state["window_mean"].tolist() if n > 1 else []
+        except RuntimeError:  # under torch.func.vmap a tensor has no numbers of its own
+            return None
+        state["calls"].fill_(calls + 1)
+        if not all(map(isfinite, values)):
+            return weights.clone()
+        finite_calls += 1
+        state["finite_calls"].fill_(finite_calls)
+        if n > 1:
+            # Each call adds its share of the mean: a sum of finite losses may overflow.
+            mean = [share + value / n for share, value in zip(window, values, strict=True)]
+            observation = torch.tensor(mean, dtype=dtype, device=device)
+            if finite_calls % n:
+                state["window_mean"].copy_(observation)
+                return weights.clone()
+            state["window_mean"].zero_()
+            values = observation.tolist()  # rounded as the history holds it
+        rows = [*rows[1:], values]
+        history.copy_(torch.tensor(rows, dtype=dtype, device=device))
+        filled = min(finite_calls // n, len(rows))
+        if filled < 2:
+            return weights.clone()
+        recent = values if self.variant == "loss_weighted" else None
+        if recent and self.mean_over_history:
+            # Rows not yet filled are zero and do not count.
+            recent = [sum(loss / filled for loss in past) for past in zip(*rows, strict=True)]
+        shares = weights_on_host(
+            rows, self._stencil_rows[filled], recent, self.beta, self.normalize, self._log_prior, self.total
+        )
+        refreshed = torch.tensor(shares, dtype=dtype, device=device)
+        weights.copy_(refreshed)
+        return refreshed
 
     @torch.no_grad()
     def _refresh(self, losses: Tensor) -> Tensor:
@@ -198,19 +265,20 @@ class SoftAdapt(nn.Module):
 
     def _as_vector(self, losses: Losses) -> Tensor:
         names = self._names
-        if isinstance(losses, Mapping):
+        if isinstance(losses, (dict, Mapping)):  # dict by itself, as asking an abstract class is slow
             names = names or tuple(losses)
             if losses.keys() != set(names):
                 raise ValueError(f"expected losses named {', '.join(names)}, got {', '.join(map(str, losses))}")
             losses = [losses[name] for name in names]
         if isinstance(losses, Tensor):
             values = losses
-        elif not isinstance(losses, Collection):
+        elif not isinstance(losses, (list, Collection)):
             raise ValueError(f"losses must be a tensor, a sequence or a mapping, got {losses!r}")
         elif len(losses) != self.num_losses:
             raise ValueError(f"expected {self.num_losses} losses, got {len(losses)}")
         else:
-            values = torch.stack([self._as_scalar(loss) for loss in losses])
+            # A view of what is a scalar already would cost a node in the graph.
+            values = torch.stack([x if isinstance(x, Tensor) and x.dim() == 0 else self._as_scalar(x) for x in losses])
         if values.shape != (self.num_losses,):
             raise ValueError(f"losses must have shape ({self.num_losses},), got {tuple(values.shape)}")
         if not values.is_floating_point():

@@ -199,7 +199,7 @@ def test_casting_to_double_does_not_round_constants_twice():
 
 
 class NoHostRead(TorchDispatchMode):
-    """Fails on any operation that reads a tensor's value on the host."""
+    """Fails on any operation that reads a tensor's value; under a dispatch mode the CPU, too, takes the accelerators' path."""
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         assert "local_scalar_dense" not in str(function), "the step path waits for the device"
@@ -240,15 +240,18 @@ def test_traces_as_one_graph(options):
 def test_autocast_changes_nothing(low, options):
     """Losses that differ in the fourth digit: half precision would round away what the rates are made of."""
     plain, cast, mapped = (SoftAdapt(2, beta=5.0, **options) for _ in range(3))
-    mapped_state = {name: buffer[None] for name, buffer in mapped.named_buffers()}
+    states = [{name: buffer[None].clone() for name, buffer in mapped.named_buffers()} for _ in range(2)]
+
+    def together(state, row):  # the path of tensor operations
+        return vmap(lambda state, row: functional_call(mapped, state, (row,)))(state, row[None])[0]
+
     for row in torch.tensor([[100.3, 50.0], [100.1, 50.2], [99.9, 50.1], [99.7, 50.4]]):
-        expected = plain(row)
+        expected, expected_together = plain(row), together(states[0], row)
         with torch.autocast("cpu", low):
-            loss = cast(row.unbind())
-            (together,) = vmap(lambda state, row: functional_call(mapped, state, (row,)))(mapped_state, row[None])
-        assert loss.dtype == together.dtype == torch.float32
+            loss, loss_together = cast(row.unbind()), together(states[1], row)
+        assert loss.dtype == loss_together.dtype == torch.float32
         assert torch.equal(loss, expected)
-        assert torch.equal(together, expected)
+        assert torch.equal(loss_together, expected_together)
         assert torch.equal(cast.weights, plain.weights)
 
 
