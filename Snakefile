@@ -41,6 +41,8 @@ if section := SETTINGS.niqe_collapse:
     RUNS_OF["niqe_collapse"] = [f"default/seed-{section.seed}"]
 if section := SETTINGS.five_rules:
     RUNS_OF["five_rules"] = [f"default/seed-{section.seed}"]
+if section := SETTINGS.step_cost:
+    RUNS_OF["step_cost"] = [f"default/seed-{section.seed}"]
 
 # figure or table -> its caption in the report
 FIGURES_OF = {
@@ -49,6 +51,7 @@ FIGURES_OF = {
     "introvae": ["figure_3_train_faces", "figure_4_held_out_faces", "introvae_quality", "introvae_course", "prior_samples"],
     "niqe_collapse": ["niqe_collapse"],
     "five_rules": ["five_rules"],
+    "step_cost": ["step_cost"],
 }
 TABLES_OF = {
     "gradient_descent": ["gradient_descent"],
@@ -56,6 +59,7 @@ TABLES_OF = {
     "introvae": ["introvae_train", "introvae_held_out", "introvae_methods"],
     "niqe_collapse": ["niqe_collapse"],
     "five_rules": ["five_rules"],
+    "step_cost": ["step_cost"],
 }
 ALL_TABLES = [f"{RESULTS}/tables/{table}.csv" for experiment in RUNS_OF for table in TABLES_OF[experiment]]
 ALL_FIGURES = [f"{FIGURES}/{figure}.pdf" for experiment in RUNS_OF for figure in FIGURES_OF[experiment]]
@@ -228,6 +232,22 @@ rule five_rules:
         f"{TIMES}/five_rules-{{seed}}.tsv"
     shell:
         "python -m experiments.audits.five_rules --config {CONFIG} --seed {wildcards.seed} --overwrite > {log} 2>&1"
+
+
+rule step_cost:
+    input:
+        suite.source_files("step_cost"),
+    output:
+        run_outputs("step_cost/default/seed-{seed}"),
+    params:
+        identity=lambda wildcards: [identity(name) for name in ("step_cost", *suite.TIMED)],
+    threads: workflow.cores  # it measures time, so nothing may run beside it; itself it takes one thread
+    log:
+        f"{LOGS}/step_cost-{{seed}}.log",
+    benchmark:
+        f"{TIMES}/step_cost-{{seed}}.tsv"
+    shell:
+        "python -m experiments.audits.step_cost --config {CONFIG} --seed {wildcards.seed} --overwrite > {log} 2>&1"
 
 
 for experiment in RUNS_OF:

@@ -1,4 +1,4 @@
-"""Settings of the audit of the rules called SoftAdapt, a section of `experiments.config.Settings`."""
+"""Settings of two audits, the rules called SoftAdapt and the cost of steps, sections of `experiments.config.Settings`."""
 
 from typing import Annotated
 
@@ -44,3 +44,20 @@ class FiveRulesSettings(Strict):
         if self.settled > min(self.observations, steps):
             raise ValueError(f"settled {self.settled} exceeds the {self.observations} observations or {steps} steps")
         return self
+
+
+class PairsOfSteps(Strict):
+    """How often a step with fixed weights and one with SoftAdapt are timed."""
+
+    gradient_descent: int = Field(gt=1, description="pairs of descent steps")
+    sparse_autoencoder: int = Field(gt=1, description="pairs of autoencoder steps")
+    introvae: int = Field(gt=1, description="pairs of IntroVAE steps")
+
+
+class StepCostSettings(Strict):
+    """Audit of what SoftAdapt adds to a training step."""
+
+    seed: int = Field(ge=0, description="seed of the models, the made images and the order within pairs")
+    pairs: PairsOfSteps = Field(description="pairs per experiment")
+    warmup_pairs: int = Field(ge=2, description="first pairs of every experiment, not recorded")
+    calls_in_a_row: int = Field(gt=0, description="calls of the weighting that are timed as one, once a pair")

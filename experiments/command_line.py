@@ -94,7 +94,7 @@ def parse(
     run.add_argument("--output", type=Path, help="run folder (default: below results, by what is asked for)")
     run.add_argument("--threads", type=int, default=1, help="CPU threads (default: %(default)s); results depend on it")
     run.add_argument("--overwrite", action="store_true", help="discard a run with other settings in that folder")
-    if experiment != "gradient_descent":
+    if experiment not in ("gradient_descent", "step_cost"):
         run.add_argument(
             "--data-dir",
             metavar="FOLDER",

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from experiments.audit_settings import FiveRulesSettings
+from experiments.audit_settings import FiveRulesSettings, StepCostSettings
 from experiments.errors import UserError
 from experiments.schema import WEIGHTINGS_FOLDER, Strict, WeightingSpec
 
@@ -53,9 +53,24 @@ SOURCES = {
         "experiments/audits/five_rules.py",
         "experiments/data/mnist.py",
     ),
+    "step_cost": (
+        "softadapt/*.py",
+        "models/introvae.py",
+        "models/sparse_autoencoder.py",
+        "models/test_functions.py",
+        "experiments/audits/step_cost.py",
+        "experiments/gradient_descent.py",
+        "experiments/introvae_updates.py",
+        "experiments/weightings/__init__.py",
+        "experiments/weightings/fixed.py",
+        "experiments/weightings/softadapt.py",
+    ),
 }
 """Experiment -> the code and the fitted model that its numbers come from; a change there makes its runs stale. A run also
 depends on the files of its weighting rules."""
+
+TIMED = ("gradient_descent", "sparse_autoencoder", "introvae")
+"""The experiments whose steps ``step_cost`` times, at the sizes of their own sections."""
 
 
 def source_files(experiment: str, rules: Iterable[str] = ()) -> list[Path]:
@@ -282,6 +297,7 @@ class Settings(Strict):
     introvae: IntroVAESettings = LEFT_OUT
     niqe_collapse: NiqeCollapseSettings = LEFT_OUT
     five_rules: FiveRulesSettings = LEFT_OUT
+    step_cost: StepCostSettings = LEFT_OUT
 
     @model_validator(mode="after")
     def _check(self) -> "Settings":
@@ -289,6 +305,8 @@ class Settings(Strict):
             raise ValueError(f"no experiment; give at least one of the sections {', '.join(SOURCES)}")
         if ("sparse_autoencoder" in self.experiments) != ("digit_classifier" in self.experiments):
             raise ValueError("sparse_autoencoder needs its judge digit_classifier; give both sections or neither")
+        if "step_cost" in self.experiments and (absent := [name for name in TIMED if name not in self.experiments]):
+            raise ValueError(f"step_cost times {', '.join(TIMED)}; give the sections {', '.join(absent)} too")
         return self
 
     @property

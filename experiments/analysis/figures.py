@@ -5,7 +5,7 @@ from importlib import import_module
 from experiments.analysis import reading
 from experiments.errors import run_main
 
-EXPERIMENTS = ["gradient_descent", "sparse_autoencoder", "introvae", "niqe_collapse", "five_rules"]
+EXPERIMENTS = ["gradient_descent", "sparse_autoencoder", "introvae", "niqe_collapse", "five_rules", "step_cost"]
 
 
 def main() -> None:

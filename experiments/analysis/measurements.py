@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from experiments.analysis import autoencoder, collapse, descent, five_rules, reading
+from experiments.analysis import autoencoder, collapse, cost, descent, five_rules, reading
 from experiments.analysis.statistics import Estimate, mean_over_seeds, share
 from experiments.config import Settings
 
@@ -124,24 +124,6 @@ def autoencoder_frontier(
     return NO_ESTIMATE if values.isna().any() else mean_over_seeds(values.to_numpy())
 
 
-def autoencoder_training_time(evidence: Evidence) -> Estimate:
-    """Wall time of training, SoftAdapt over the tuned lambda, minus 1, paired by seed."""
-    return _extra_training_time(evidence.autoencoder, evidence.tuned_lambda)
-
-
-def introvae_training_time(evidence: Evidence) -> Estimate:
-    """Wall time of training, SoftAdapt over fixed weights, minus 1, paired by seed."""
-    return _extra_training_time(evidence.introvae, "fixed")
-
-
-def _extra_training_time(history: pd.DataFrame, fixed: str) -> Estimate:
-    """Pairs of which a run stopped early do not count: less training is not cheaper training."""
-    tables = history.pivot_table(index="seed", columns="method", values=["train_seconds", "epoch"], aggfunc="max")
-    whole = (tables["epoch"][["softadapt", fixed]] == history["epoch"].max()).all(axis=1)
-    seconds = tables["train_seconds"][whole]
-    return mean_over_seeds((seconds["softadapt"] / seconds[fixed] - 1).to_numpy())
-
-
 def introvae_difference(
     evidence: Evidence, *, part: str, measure: str, report: int, ours: str = "softadapt", theirs: str = "fixed"
 ) -> Estimate:
@@ -180,6 +162,11 @@ def order_disagreement(evidence: Evidence, *, rule: str, reference: str = five_r
     return share(five_rules.Audit(evidence.settings).orders_otherwise(rule, reference))
 
 
+def step_overhead(evidence: Evidence, *, experiment: str, by: cost.By) -> Estimate:
+    """What SoftAdapt adds to a training step of an experiment, as a share of the step with fixed weights."""
+    return cost.overhead(cost.timings(evidence.settings), experiment, by)
+
+
 MEASUREMENTS_OF: dict[str, tuple[Callable[..., Estimate], ...]] = {
     "gradient_descent": (descent_ratio, descent_beta_ratio, plain_diverged_share),
     "sparse_autoencoder": (
@@ -187,11 +174,11 @@ MEASUREMENTS_OF: dict[str, tuple[Callable[..., Estimate], ...]] = {
         autoencoder_pcc,
         autoencoder_one_trial,
         autoencoder_frontier,
-        autoencoder_training_time,
     ),
-    "introvae": (introvae_difference, introvae_without_warmup, introvae_training_time),
+    "introvae": (introvae_difference, introvae_without_warmup),
     "niqe_collapse": (published_niqe_spread,),  # reads no run; the audit is what explains its verdict
     "five_rules": (order_disagreement,),
+    "step_cost": (step_overhead,),
 }
 """Experiment -> the measurements of its runs."""
 

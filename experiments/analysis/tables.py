@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from experiments.analysis import autoencoder, collapse, descent, five_rules, reading
+from experiments.analysis import autoencoder, collapse, cost, descent, five_rules, reading
 from experiments.analysis.statistics import (
     CONFIDENCE,
     Estimate,
@@ -134,6 +134,11 @@ def rules_of_one_name(settings: Settings) -> dict[str, pd.DataFrame]:
     return {"five_rules": pd.DataFrame(rows)}
 
 
+def step_cost(settings: Settings) -> dict[str, pd.DataFrame]:
+    """What SoftAdapt adds to a step of each experiment, by whole steps and by its calls alone, beside the published."""
+    return {"step_cost": cost.summary(settings, read_yaml("paper/published.yaml"))}
+
+
 def _by_method_and_epoch(
     rows: pd.DataFrame, measures: list[str], baseline: str = "", compared: Sequence[str] = ()
 ) -> pd.DataFrame:
@@ -160,6 +165,7 @@ EXPERIMENTS: dict[str, Callable[[Settings], dict[str, pd.DataFrame]]] = {
     "introvae": introvae,
     "niqe_collapse": niqe_collapse,
     "five_rules": rules_of_one_name,
+    "step_cost": step_cost,
 }
 
 

@@ -188,6 +188,7 @@ def test_the_judge_of_the_autoencoder_is_the_scales_unless_named():
         "data",
         "audits.niqe_collapse",
         "audits.five_rules",
+        "audits.step_cost",
     ],
 )
 def test_help_explains_and_loads_no_torch(module):

@@ -140,6 +140,7 @@ def test_sources_exist_for_every_experiment():
         "introvae",
         "niqe_collapse",
         "five_rules",
+        "step_cost",
     ):
         assert any(path.stem == experiment for path in source_files(experiment))
 
