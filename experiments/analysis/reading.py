@@ -72,7 +72,7 @@ class FinishedRun:
     @property
     def history(self) -> pd.DataFrame:
         """The course of the run."""
-        return pd.read_csv(self.folder / "history.csv", float_precision="round_trip")
+        return pd.read_csv(self.folder / "history.csv")
 
     @property
     def samples(self) -> dict[str, np.ndarray]:

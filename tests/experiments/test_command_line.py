@@ -168,7 +168,7 @@ def test_the_manuscript_needs_every_experiment(faces_config, monkeypatch):
 
 
 def test_an_experiment_that_the_scale_has_is_parsed_as_ever(faces_config):
-    request = command_line.parse("introvae", "text", with_methods=True, arguments=["--config", str(faces_config)])
+    [request] = command_line.parse("introvae", "text", with_methods=True, arguments=["--config", str(faces_config)])
     assert str(request.output) == "results/faces-only/runs/introvae/softadapt/seed-0"
 
 
@@ -253,3 +253,12 @@ def test_interrupt_exits_with_the_customary_code(capsys):
         run_main(interrupted)
     assert exit_.value.code == 130
     assert "Traceback" not in capsys.readouterr().err
+
+
+def test_several_seeds_are_several_requests_with_folders_of_their_own(tmp_path):
+    arguments = [*SMOKE, "--seed", "3", "5"]
+    requests = command_line.parse("sparse_autoencoder", "text", with_methods=True, arguments=arguments)
+    assert [request.seed for request in requests] == [3, 5]
+    assert [request.output.name for request in requests] == ["seed-3", "seed-5"]
+    with pytest.raises(UserError, match=r"--output .*: holds one run; give one --seed"):
+        command_line.parse("introvae", "text", with_methods=True, arguments=[*arguments, "--output", str(tmp_path)])
