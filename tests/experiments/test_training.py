@@ -139,8 +139,10 @@ def test_autoencoder_history_holds_what_is_comparable(start):
     folder = start("sparse_autoencoder", "run")
     history = pd.read_csv(folder / "history.csv")
     assert history["epoch"].tolist() == [1, 2, 3, 4]
-    parts = [f"{part}_{m}" for part in ("validation", "test") for m in ("mse", "l1", "active_share", "pcc")]
-    assert history[parts].notna().all(axis=None)
+    measures = ("mse", "l1", "active_share")
+    assert history[[f"validation_{m}" for m in measures]].notna().all(axis=None)
+    assert history[[f"test_{m}" for m in (*measures, "pcc")]].notna().all(axis=None)  # every epoch is reported here
+    assert history["validation_pcc"].notna().tolist() == [False, False, False, True]  # lambda is chosen by the last
     assert history["train_mse"].iloc[-1] < history["train_mse"].iloc[0]
     weights = history[["weight_reconstruction", "weight_sparsity"]]
     assert (weights > 0).all(axis=None)
