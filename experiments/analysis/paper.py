@@ -4,6 +4,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import yaml
 
@@ -21,6 +22,7 @@ def numbers(settings: Settings) -> dict[str, Any]:
     history = reading.histories(settings, "sparse_autoencoder")
     tuned = autoencoder.tuned_lambda(settings, history)
     last = history[history["epoch"] == settings.sparse_autoencoder.epochs].groupby("method").mean(numeric_only=True)
+    nearest = _nearest_lambda(last)
     classifier = reading.FinishedRun(settings, "digit_classifier", "default", settings.digit_classifier.seed)
     audit = reading.FinishedRun(settings, "niqe_collapse", "default", settings.niqe_collapse.seed)
     runs = sorted((reading.results(settings) / "runs").glob("*/*/*/provenance.json"))
@@ -41,14 +43,22 @@ def numbers(settings: Settings) -> dict[str, Any]:
                 ("tuned", tuned),
                 ("softadapt", autoencoder.SOFTADAPT),
                 ("mean", autoencoder.SOFTADAPT_MEAN),
+                ("nearest", nearest),
             )
-        },
+        }
+        | {"nearest_lambda": float(nearest.removeprefix("lambda-"))},
         "classifier_accuracy": classifier.metrics["test_accuracy"],
         "niqe": audit.metrics | {"images": len(audit.history)},
         "runs": len(runs),
         "training_minutes": sum(p["times"]["total"] for p in provenances) / 60,
         "provenance": {key: classifier.provenance[key] for key in ("commit", "dirty", "cpu", "python", "versions")},
     }
+
+
+def _nearest_lambda(last: pd.DataFrame) -> str:
+    """The fixed method whose L1 norm is nearest to SoftAdapt's, in the logarithm; `last` are means by method."""
+    fixed = last[last.index.str.startswith("lambda-") & (last["test_l1"] > 0)]["test_l1"]
+    return str((np.log(fixed) - np.log(last.loc[autoencoder.SOFTADAPT, "test_l1"])).abs().idxmin())
 
 
 def _plain(value: Any) -> Any:
