@@ -33,6 +33,7 @@ def numbers(settings: Settings) -> dict[str, Any]:
         "settings": settings.model_dump(mode="json"),
         "claims": {row["id"]: {key: _plain(row[key]) for key in columns} for row in claims.to_dict("records")},
         "verdicts": Counter(claims["verdict"]),
+        "tuned_method": tuned,
         "tuned_lambda": float(tuned.removeprefix("lambda-")),
         "autoencoder": {"trials_to_match": autoencoder.trials_to_match(settings, history, autoencoder.SOFTADAPT)}
         | {

@@ -17,13 +17,15 @@ def sensitivity(ledger: Path, varied: dict[str, str], reference: Path = REFERENC
 
     Args:
         ledger: ``claims.csv`` of this scale.
-        varied: committed scale -> what it varies.
+        varied: committed scale -> what it varies; scales that are not there are left out.
         reference: folder of the committed scales.
     """
     own = pd.read_csv(ledger, keep_default_na=False, na_values=[""])
     tables = {"as in this document": own}
     for scale, what in varied.items():
-        tables[what] = pd.read_csv(reference / scale / "claims.csv", keep_default_na=False, na_values=[""])
+        path = reference / scale / "claims.csv"
+        if path.exists():
+            tables[what] = pd.read_csv(path, keep_default_na=False, na_values=[""])
     columns = ["id", "measured", "measured_low", "measured_high", "observations", "unit", "verdict"]
     rows = pd.concat([table[columns].assign(setting=what) for what, table in tables.items()], ignore_index=True)
     judged = rows[rows["measured"].notna()]
