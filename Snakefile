@@ -136,6 +136,7 @@ rule gradient_descent:
         run_outputs("gradient_descent/{function}-{rule}/seed-{seed}"),
     params:
         identity=lambda wildcards: identity("gradient_descent"),
+    priority: 10  # the longest jobs start first, so that no core is idle at the end
     log:
         f"{LOGS}/gradient_descent/{{function}}-{{rule}}-{{seed}}.log",
     benchmark:
@@ -192,7 +193,7 @@ rule introvae:
         run_outputs("introvae/{method}/seed-{seed}"),
     params:
         identity=lambda wildcards: identity("introvae", method=wildcards.method),
-    priority: 10  # the longest jobs start first, so that no core is idle at the end
+    priority: 5
     log:
         f"{LOGS}/introvae/{{method}}-{{seed}}.log",
     benchmark:

@@ -110,7 +110,8 @@ def _beside(axes: plt.Axes, settings: Settings, history: pd.DataFrame, methods: 
         ratios = places[places["method"] == method]["error_ratio"]
         color = GROUP_COLORS[autoencoder.group_of(method)]
         if ratios.isna().any():
-            axes.text(1.0, row, "beyond the grid", ha="center", va="center", fontsize=6, color=color)
+            place = axes.get_yaxis_transform()
+            axes.text(0.5, row, "beyond the grid", ha="center", va="center", fontsize=6, color=color, transform=place)
             continue
         estimate = mean_over_seeds(ratios.to_numpy())
         axes.plot([estimate.low, estimate.high], [row, row], color=color)
