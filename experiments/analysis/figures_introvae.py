@@ -7,14 +7,28 @@ import numpy as np
 import pandas as pd
 
 from experiments.analysis import reading
-from experiments.analysis.style import BLUE, GREEN, ORANGE, PURPLE, VERMILION, WIDTH, band, plt, save, show_images
+from experiments.analysis.style import (
+    BLACK,
+    BLUE,
+    GREEN,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILION,
+    WIDTH,
+    YELLOW,
+    band,
+    plt,
+    save,
+    show_images,
+)
 from experiments.config import Settings
 
 
 def _colors(methods: Iterable[str]) -> dict[str, Any]:
-    """A colour per method: five that the colour-blind can tell apart, or as many steps of a sequential map as needed."""
+    """A colour per method: eight that the colour-blind can tell apart, or as many steps of a sequential map as needed."""
     names = list(methods)
-    few = (BLUE, VERMILION, GREEN, ORANGE, PURPLE)
+    few = (BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY, BLACK, YELLOW)
     many = plt.get_cmap("cividis")(np.linspace(0, 1, len(names)))
     return dict(zip(names, few if len(names) <= len(few) else many, strict=False))
 
@@ -56,7 +70,7 @@ def _faces(settings: Settings, part: str) -> plt.Figure:
 def _quality(settings: Settings, history: pd.DataFrame) -> plt.Figure:
     """PSNR, SSIM and pooled NIQE at the report epochs, training and held-out images."""
     measures = [("psnr", "PSNR, dB"), ("ssim", "SSIM"), ("niqe", "pooled NIQE (lower is better)")]
-    figure, panels = plt.subplots(1, 3, figsize=(WIDTH, 2.6))
+    figure, panels = plt.subplots(1, 3, figsize=(WIDTH, 3.0))
     for axes, (measure, label) in zip(panels, measures, strict=True):
         for method, color in _colors(settings.introvae.methods).items():
             for part, linestyle in (("train", "-"), ("held_out", "--")):
@@ -64,7 +78,9 @@ def _quality(settings: Settings, history: pd.DataFrame) -> plt.Figure:
                 name = method if part == "train" else ""
                 band(axes, table.columns.to_numpy(), table.to_numpy(), color, name, linestyle)
         axes.set(xlabel="epoch", ylabel=label)
-    panels[0].legend(title="solid: training, dashed: held out", title_fontsize=7)
+    handles, labels = panels[0].get_legend_handles_labels()
+    title = "solid: training, dashed: held out"
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, title=title, title_fontsize=7)
     return figure
 
 
@@ -98,7 +114,8 @@ def _course(settings: Settings, history: pd.DataFrame) -> plt.Figure:
         axes.set_yscale("log" if column in ("reconstruction", "gradient_norm_encoder") else "linear")
     for axes in grid[-1]:
         axes.set_xlabel("epoch")
-    grid[0, 0].legend()
+    handles, labels = grid[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4)
     return figure
 
 

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from experiments.files import atomic_path
 
 BLACK, ORANGE, GREEN, BLUE, VERMILION, PURPLE = "#000000", "#E69F00", "#009E73", "#0072B2", "#D55E00", "#CC79A7"
+SKY, YELLOW = "#56B4E9", "#F0E442"
 WIDTH = 7.0
 """Width of a full-width figure in inches."""
 
