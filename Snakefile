@@ -347,6 +347,7 @@ rule paper:
         ANALYSIS,
         "paper/paper.typ",
         "paper/published.yaml",
+        "results/reference/introvae-rivals/tables/introvae_held_out.csv",
     output:
         report(f"{RESULTS}/paper.pdf", caption="paper/captions/paper.rst", category="Paper"),
     log:
