@@ -61,11 +61,12 @@ class Sweep:
         return np.where(steps >= 0, steps, self.limit).astype(float)
 
     def tune(self, method: str, beta: float | None = None) -> Tuned:
-        """Choose step size, of the grid or refined, and beta unless given, by the mean steps over the choosing starts."""
+        """Choose step size, of the grid or refined, and beta (not 0) unless given, by the mean steps over the choosing starts."""
         steps = np.concatenate((self.steps(method), self._counted(self.samples[f"fine_steps_{method}"])), axis=1)
         grid = np.broadcast_to(self.step_sizes, (len(steps), len(self.step_sizes)))
         step_sizes = np.concatenate((grid, self.samples[f"fine_step_sizes_{method}"]), axis=1)
-        candidates = list(range(len(steps)))
+        # With beta = 0 the original rule is plain descent: it is judged only when asked for.
+        candidates = [index for index, value in enumerate(self.betas) if value != 0] if method != "plain" else [0]
         if beta is not None and method != "plain":
             candidates = [self.betas.index(beta)]
         score = steps[:, :, ~self.judged].mean(-1)
