@@ -14,6 +14,10 @@ GROUPS = {"lambda-": "fixed lambda", "softadapt": "SoftAdapt", "rule-": "other r
 """Prefix of a method's name -> its group."""
 
 
+DEAD = 1e-3
+"""L1 norm below which a code is dead: a single weak unit that fires for a few digits draws no frontier."""
+
+
 def group_of(method: str) -> str:
     """The group of a method."""
     return next(group for prefix, group in GROUPS.items() if method.startswith(prefix))
@@ -50,7 +54,7 @@ def beside_the_frontier(settings: Settings, history: pd.DataFrame) -> pd.DataFra
     """
     parts = []
     for seed, rows in final(settings, history).groupby("seed"):
-        line = rows[rows["method"].str.startswith("lambda-") & (rows["test_l1"] > 0)].sort_values("test_l1")
+        line = rows[rows["method"].str.startswith("lambda-") & (rows["test_l1"] > DEAD)].sort_values("test_l1")
         log_l1 = np.log(line["test_l1"].to_numpy())
         with np.errstate(divide="ignore"):  # a dead code has the norm 0, which is beyond the grid
             ours = np.log(rows["test_l1"].to_numpy())
