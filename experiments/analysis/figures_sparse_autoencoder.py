@@ -119,4 +119,4 @@ def _beside(axes: plt.Axes, settings: Settings, history: pd.DataFrame, methods: 
     axes.axvline(1.0, color=BLACK, linewidth=0.8, linestyle=":")
     axes.set_yticks(range(len(methods)), [f"{method}  {row + 1}" for row, method in enumerate(methods)], fontsize=6)
     axes.invert_yaxis()
-    axes.set(xlabel="error, ratio to the frontier at equal L1 norm\n(left of 1 is better)")
+    axes.set(xlabel="error over the frontier's at equal L1\n(left of 1 is better)")
