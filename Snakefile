@@ -77,19 +77,14 @@ def run_outputs(folder):
 
 def rules_of(experiment, method):
     """The weighting rules of a method, whose files its runs depend on."""
-    return suite.rules_of(methods_of(experiment)[method].model_dump())
-
-
-def methods_of(experiment):
-    settings = getattr(SETTINGS, experiment)
-    return settings.all_methods() if experiment == "sparse_autoencoder" else settings.methods
+    return suite.rules_of(SETTINGS.methods_of(experiment)[method].model_dump())
 
 
 def identity(experiment, **which):
     """What a run depends on besides its code: a change makes it stale, and no other run."""
     settings = getattr(SETTINGS, experiment)
     if "method" in which:
-        which["weighting"] = methods_of(experiment)[which["method"]].model_dump_json()
+        which["weighting"] = SETTINGS.methods_of(experiment)[which["method"]].model_dump_json()
     return which | {"settings": settings.model_dump_json(exclude={"seeds", "lambdas", "methods"})}
 
 

@@ -66,7 +66,6 @@ def parse(
     values = read_yaml(config)
     scale = validate(Settings, values, config)
     require(scale, experiment, config)
-    defaults: Any = getattr(scale, experiment)
     section = values[experiment]
 
     parser = argparse.ArgumentParser(
@@ -82,7 +81,7 @@ def parse(
             f"--{name.replace('_', '-')}", choices=allowed, default=allowed[0], help="default: %(default)s"
         )
     if with_methods:
-        names = ", ".join(_methods(defaults))
+        names = ", ".join(scale.methods_of(experiment))
         run.add_argument("--method", default="softadapt", help=f"one of {names} (default: %(default)s)")
     run.add_argument(
         "--seed",
@@ -147,7 +146,7 @@ def parse(
             method.update(method_overrides)
     settings = validate(Settings, changed, "command line")
     if with_methods:
-        known = _methods(getattr(settings, experiment))
+        known = settings.methods_of(experiment)
         if variant["method"] not in known:
             raise UserError(f"--method {variant['method']}: not a method of {experiment}; known are {', '.join(known)}")
 
@@ -255,11 +254,6 @@ def _as_yaml(value: ast.expr) -> str:
         return json.dumps(ast.literal_eval(value))
     except (ValueError, TypeError):
         return ast.unparse(value)
-
-
-def _methods(settings: Any) -> dict[str, Any]:
-    """All methods of an experiment by name, the grid of fixed weights included where it has one."""
-    return settings.all_methods() if hasattr(settings, "all_methods") else settings.methods
 
 
 def _specs(method: dict[str, Any]) -> list[dict[str, Any]]:

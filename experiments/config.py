@@ -314,6 +314,11 @@ class Settings(Strict):
         """The experiments that this scale has, in the order of `SOURCES`."""
         return [name for name in SOURCES if getattr(self, name) is not None]
 
+    def methods_of(self, experiment: str) -> dict[str, Any]:
+        """The methods that an experiment compares, by name, the grid of fixed weights included where it has one."""
+        section = getattr(self, experiment)
+        return section.all_methods() if hasattr(section, "all_methods") else section.methods
+
     @property
     def complete(self) -> bool:
         """Whether the scale has every experiment, as the manuscript needs."""

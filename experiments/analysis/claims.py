@@ -9,7 +9,6 @@ from pydantic import Field
 
 from experiments.analysis import reading
 from experiments.analysis.measurements import EXPERIMENT_OF, MEASUREMENTS, NO_ESTIMATE, Evidence
-from experiments.analysis.reading import methods_of
 from experiments.analysis.statistics import CONFIDENCE, Estimate, effect_size, holm, p_value
 from experiments.analysis.tables import write_table
 from experiments.config import Settings, Strict, read_yaml, validate
@@ -119,7 +118,7 @@ def judged_by(settings: Settings, claims: list[Claim]) -> list[Claim]:
             if experiment not in settings.experiments:
                 return False
             compared = {arguments[key] for key in ("ours", "theirs") if key in arguments}
-            if compared and not compared <= methods_of(settings, experiment).keys():
+            if compared and not compared <= settings.methods_of(experiment).keys():
                 return False
         return bool(claim.measure) or settings.complete
 

@@ -3,7 +3,6 @@
 import pandas as pd
 
 from experiments.analysis import autoencoder, reading
-from experiments.analysis.reading import methods_of
 from experiments.analysis.statistics import mean_over_seeds
 from experiments.analysis.style import BLACK, BLUE, GREEN, VERMILION, WIDTH, band, plt, save, show_images
 from experiments.config import Settings
@@ -72,7 +71,7 @@ def _digits(settings: Settings, tuned: str) -> plt.Figure:
 
 def _frontier(settings: Settings, history: pd.DataFrame) -> plt.Figure:
     """Every method at the end of training: on the planes of sparsity and error or PCC, and beside the fixed lambdas."""
-    methods = [method for method in methods_of(settings, "sparse_autoencoder") if not method.startswith("lambda-")]
+    methods = [method for method in settings.methods_of("sparse_autoencoder") if not method.startswith("lambda-")]
     means = autoencoder.final(settings, history).groupby("method")[["test_l1", "test_mse", "test_pcc"]].mean()
     figure = plt.figure(figsize=(WIDTH, 5.6))
     grid = figure.add_gridspec(2, 2, width_ratios=[1, 0.85])

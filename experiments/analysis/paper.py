@@ -58,7 +58,7 @@ def numbers(settings: Settings) -> dict[str, Any]:
 
 def _nearest_lambda(last: pd.DataFrame) -> str:
     """The fixed method whose L1 norm is nearest to SoftAdapt's, in the logarithm; `last` are means by method."""
-    fixed = last[last.index.str.startswith("lambda-") & (last["test_l1"] > 0)]["test_l1"]
+    fixed = last[last.index.str.startswith("lambda-") & (last["test_l1"] > autoencoder.DEAD)]["test_l1"]
     return str((np.log(fixed) - np.log(last.loc[autoencoder.SOFTADAPT, "test_l1"])).abs().idxmin())
 
 

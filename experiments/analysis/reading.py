@@ -86,12 +86,6 @@ def descent_run(settings: Settings, function: str, step_rule: str) -> FinishedRu
     return FinishedRun(settings, "gradient_descent", f"{function}-{step_rule}", settings.gradient_descent.seed)
 
 
-def methods_of(settings: Settings, experiment: str) -> dict[str, Any]:
-    """The methods that an experiment of a scale compares, by name."""
-    section = getattr(settings, experiment)
-    return section.all_methods() if experiment == "sparse_autoencoder" else section.methods
-
-
 def histories(settings: Settings, experiment: str) -> pd.DataFrame:
     """Histories of all methods and seeds of ``sparse_autoencoder`` or ``introvae``, with columns method and seed.
 
@@ -99,7 +93,7 @@ def histories(settings: Settings, experiment: str) -> pd.DataFrame:
     """
     section = getattr(settings, experiment)
     parts = []
-    for method in methods_of(settings, experiment):
+    for method in settings.methods_of(experiment):
         for seed in section.seeds:
             finished = FinishedRun(settings, experiment, method, seed)
             seconds = finished.provenance["times"]["train"]
