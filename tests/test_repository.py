@@ -91,7 +91,10 @@ def test_imports_run_one_way(path):
             if path.parts[1] != "analysis":
                 assert rest[0] != "analysis", f"{path} imports the analysis"
             else:
-                assert rest[0] in {"analysis", "config", "errors", "files"}, (
+                audit = (
+                    {"data", "progress", "runs"} if path.name == "verify.py" else set()
+                )  # it hashes what those wrote
+                assert rest[0] in audit | {"analysis", "config", "environment", "errors", "files"}, (
                     f"{path} reads more than run folders: {name}"
                 )
 

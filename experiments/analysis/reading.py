@@ -2,20 +2,40 @@
 
 import argparse
 import json
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from experiments.config import SOURCES, Settings, load, require, run_folder
+from experiments.analysis import lineage
+from experiments.config import SOURCES, Settings, load, read_yaml, require, run_folder
 from experiments.errors import UserError
+
+
+@dataclass(frozen=True)
+class Command:
+    """What a command line asks for; `what` is empty where there is no choice."""
+
+    program: str
+    settings: Settings
+    what: str
+    config: str
+
+    def recorded(self) -> AbstractContextManager[None]:
+        """Keep a record of what is read and written inside; see `lineage`."""
+        words = [self.program, *([self.what] if self.what else [])]
+        path = results(self.settings) / "lineage" / f"{'-'.join(words)}.json"
+        line = f"python -m experiments.analysis.{' '.join(words)} --config {self.config}"
+        return lineage.recording(path, line, self.config)
 
 
 def command_line(
     program: str, description: str, *, what: list[str] | None = None, every_experiment: bool = False
-) -> tuple[Settings, str]:
-    """Parse ``[WHAT] --config FILE``; return the settings and WHAT (empty where there is no choice).
+) -> Command:
+    """Parse ``[WHAT] --config FILE``.
 
     Raises:
         UserError: if the scale leaves WHAT out, or with `every_experiment` any experiment.
@@ -28,7 +48,7 @@ def command_line(
     settings = load(options.config)
     for experiment in [options.what] if what else SOURCES if every_experiment else []:
         require(settings, experiment, options.config)
-    return settings, getattr(options, "what", "")
+    return Command(program, settings, getattr(options, "what", ""), lineage.name_of(options.config))
 
 
 def results(settings: Settings) -> Path:
@@ -58,6 +78,7 @@ class FinishedRun:
         self.folder = run_folder(settings.scale, experiment, name, seed)
         if not (self.folder / "metrics.json").exists():
             raise UserError(f"{self.folder}: no finished run; run the workflow, or python -m experiments.{experiment}")
+        lineage.noted_run(self.folder)
 
     @property
     def metrics(self) -> dict[str, Any]:
@@ -79,6 +100,16 @@ class FinishedRun:
         """Arrays for the figures."""
         with np.load(self.folder / "samples.npz", allow_pickle=False) as arrays:
             return dict(arrays)
+
+
+def published() -> dict[str, Any]:
+    """The paper's own numbers."""
+    return read_yaml(lineage.noted("paper/published.yaml"))
+
+
+def claims_of(path: Path) -> pd.DataFrame:
+    """Read a ``claims.csv``; empty cells are NaN, and no word is."""
+    return pd.read_csv(lineage.noted(path), keep_default_na=False, na_values=[""])
 
 
 def descent_run(settings: Settings, function: str, step_rule: str) -> FinishedRun:

@@ -100,8 +100,7 @@ def keep(settings: Settings) -> None:
 
 def main() -> None:
     """Entry point of ``python -m experiments.analysis.reference``."""
-    settings, _ = reading.command_line("reference", "Keep a finished scale as the committed reference.")
-    keep(settings)
+    keep(reading.command_line("reference", "Keep a finished scale as the committed reference.").settings)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from experiments.analysis import lineage
 from experiments.files import atomic_path
 
 BLACK, ORANGE, GREEN, BLUE, VERMILION, PURPLE = "#000000", "#E69F00", "#009E73", "#0072B2", "#D55E00", "#CC79A7"
@@ -40,6 +41,7 @@ def save(figure: Figure, folder: Path, name: str) -> None:
         metadata = {"CreationDate": None} if suffix == "pdf" else {"Software": None}
         with atomic_path(folder / f"{name}.{suffix}") as temporary:
             figure.savefig(temporary, metadata=metadata)
+        lineage.wrote(folder / f"{name}.{suffix}")
     plt.close(figure)
 
 
