@@ -14,6 +14,9 @@ from experiments.analysis import lineage
 from experiments.config import SOURCES, Settings, load, read_yaml, require, run_folder
 from experiments.errors import UserError
 
+STEP_RULES = ("fixed", "barzilai_borwein")
+"""Step rules of the descent; a run of each for every test function."""
+
 
 @dataclass(frozen=True)
 class Command:
@@ -59,6 +62,21 @@ def results(settings: Settings) -> Path:
 def figures(settings: Settings) -> Path:
     """Folder of a scale's figures."""
     return Path("figures", settings.scale)
+
+
+def runs_of(settings: Settings) -> list[tuple[str, str, int]]:
+    """Every run that a scale consists of: experiment, name (the method, or what else tells runs apart) and seed."""
+    runs = []
+    for experiment in settings.experiments:
+        section = getattr(settings, experiment)
+        names = ["default"]
+        if experiment == "gradient_descent":
+            names = [f"{function}-{rule}" for function in section.illustrated_starts for rule in STEP_RULES]
+        elif experiment in ("sparse_autoencoder", "introvae"):
+            names = list(settings.methods_of(experiment))
+        seeds = section.seeds if hasattr(section, "seeds") else [section.seed]
+        runs += [(experiment, name, seed) for name in names for seed in seeds]
+    return runs
 
 
 class FinishedRun:
