@@ -13,7 +13,8 @@ a run folder would else carry an argument that they do not use; outside of a rec
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from pathlib import Path
@@ -133,3 +134,8 @@ def record_of(name: str) -> Record | None:
     if len(parts) < 3 or parts[0] not in ("results", "figures"):
         return None
     return next((record for record in records(parts[1]).values() if name in record.outputs), None)
+
+
+def counts(runs: Iterable[str]) -> dict[str, int]:
+    """Number of run folders by experiment."""
+    return dict(Counter(Path(run).parts[-3] for run in runs))

@@ -87,7 +87,7 @@ def kept_files(settings: Settings, folders: list[Path]) -> dict[str, Any]:
             record = lineage.record_of(str(copied_from[folder.parts[0]] / path.relative_to(folder)))
             if record is not None:
                 entry |= {"command": record.command, "time": record.time, "made_on": record.made_on}
-                entry["runs"] = sorted({Path(run).parts[-3] for run in record.runs})
+                entry["runs"] = lineage.counts(record.runs)
             files[path.as_posix()] = entry
     return files
 

@@ -62,7 +62,7 @@ def _follow(name: str, files: dict[str, dict[str, Any]], runs: dict[str, str]) -
         "time": record.time,
         "made_on": record.made_on,
         "inputs": [_state(source, digest) for source, digest in record.inputs.items()],
-        "runs": _counts(record.runs),
+        "runs": lineage.counts(record.runs),
     }
     runs |= record.runs
     for source in record.inputs:
@@ -80,14 +80,6 @@ def _state(name: str, recorded: str | None) -> dict[str, Any]:
 
 def _digest(name: str) -> str | None:
     return sha256(name) if Path(name).is_file() else None
-
-
-def _counts(runs: dict[str, str]) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for run in runs:
-        experiment = Path(run).parts[-3]
-        counts[experiment] = counts.get(experiment, 0) + 1
-    return counts
 
 
 def _run_files(folder: Path) -> list[dict[str, Any]]:
@@ -143,8 +135,8 @@ def _reference(name: str, scale: str) -> dict[str, Any]:
         raise UserError(f"{source}: missing; it is the summary of the committed runs, take it from git")
     summary = json.loads(source.read_text(encoding="utf-8"))
     kept = summary.get("files", {}).get(name, {})
-    file = {**_state(name, kept.get("sha256")), "inputs": [], "runs": {}}
-    file |= {key: kept[key] for key in ("command", "time", "made_on") if key in kept}
+    file = {**_state(name, kept.get("sha256")), "inputs": []}
+    file |= {key: kept[key] for key in ("command", "time", "made_on", "runs") if key in kept}
     groups = []
     for experiment, commits in summary["commits"].items():
         codes = {key.split("/")[1]: code for key, code in summary["code"].items() if key.split("/")[0] == experiment}
@@ -166,7 +158,14 @@ def _reference(name: str, scale: str) -> dict[str, Any]:
 
 def describe(chain: dict[str, Any]) -> str:
     """The chain as text for a reader."""
-    lines = [line for file in chain["files"] for line in _describe_file(file)]
+    lines: list[str] = []
+    blocks: dict[str, list[dict[str, Any]]] = {}  # a command makes several files
+    for file in chain["files"]:
+        blocks.setdefault(file.get("command", file["path"]), []).append(file)
+    here = {file["path"] for file in chain["files"]}
+    for block in blocks.values():
+        lines += [f"{file['path']}  {_shown_state(file)}" for file in block]
+        lines += _describe_making(block[0], here, same_as=chain["files"][0])
     if "summary" in chain:
         lines.append(f"kept from a finished run of the scale; its summary is {chain['summary']}")
     for group in chain["runs"]:
@@ -191,17 +190,24 @@ def _shown_state(file: dict[str, Any]) -> str:
     return f"sha256 {digest}, as recorded"
 
 
-def _describe_file(file: dict[str, Any]) -> list[str]:
-    lines = [f"{file['path']}  {_shown_state(file)}"]
-    if "command" in file:
-        made_on = file["made_on"]
-        state = {True: "with uncommitted changes", False: "clean", None: "unknown"}[made_on["dirty"]]
-        lines.append(f"  made by  {file['command']}")
-        lines.append(f"  at       commit {(made_on['commit'] or 'unknown')[:DIGITS]} ({state}), {file['time']}")
-        versions = _versions(made_on["versions"])
-        lines.append(f"  with     Python {made_on['python']}, {versions}; {made_on['cpu']}, {made_on['system']}")
-    lines += [f"  from     {source['path']}  {_shown_state(source)}" for source in file.get("inputs", [])]
-    if file.get("runs"):
+def _describe_making(file: dict[str, Any], here: set[str], same_as: dict[str, Any]) -> list[str]:
+    """What made a file, and of what; files that the chain describes itself are named only where they have changed."""
+    if "command" not in file:
+        return []
+    made_on = file["made_on"]
+    state = {True: "with uncommitted changes", False: "clean", None: "unknown"}[made_on["dirty"]]
+    lines = [f"  made by  {file['command']}"]
+    lines.append(f"  at       commit {(made_on['commit'] or 'unknown')[:DIGITS]} ({state}), {file['time']}")
+    software = f"Python {made_on['python']}, {_versions(made_on['versions'])}; {made_on['cpu']} ({made_on['system']})"
+    others = {key: value for key, value in made_on.items() if key not in ("commit", "dirty")}
+    if file is not same_as and others == {key: same_as["made_on"].get(key) for key in others}:
+        software = "the same versions and machine"
+    lines.append(f"  with     {software}")
+    made = [source for source in file["inputs"] if source["path"] in here and source["state"] == "as recorded"]
+    if made:
+        lines.append(f"  from     {len(made)} file{'s' if len(made) > 1 else ''} of this list, as recorded")
+    lines += [f"  from     {source['path']}  {_shown_state(source)}" for source in file["inputs"] if source not in made]
+    if file["runs"]:
         counts = ", ".join(f"{count} of {experiment}" for experiment, count in file["runs"].items())
         lines.append(f"  from     runs, below: {counts}")
     return lines
