@@ -88,8 +88,8 @@ def _run_files(folder: Path) -> list[dict[str, Any]]:
     names = {
         path.name for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")
     } | recorded.keys()
-    names -= {"provenance.json", "checkpoint.pt"}
-    return [_state(f"{folder.as_posix()}/{name}", recorded.get(name)) for name in sorted(names)]
+    results = sorted(name for name in names - {"provenance.json"} if not name.startswith("checkpoint"))
+    return [_state(f"{folder.as_posix()}/{name}", recorded.get(name)) for name in results]
 
 
 SHARED = ("python", "versions", "system", "cpu", "gpu", "threads")

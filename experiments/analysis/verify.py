@@ -21,7 +21,7 @@ from typing import Any
 from experiments.analysis import lineage, reading
 from experiments.config import SOURCES, Settings, read_yaml, rules_of, run_folder
 from experiments.errors import UserError, run_main
-from experiments.files import sha256
+from experiments.files import leftovers, sha256
 from experiments.progress import progress_bar
 
 DIGITS = 12
@@ -142,9 +142,9 @@ def _run(folder: Path, report: Report, data: dict[str, str]) -> None:
         return
     if "files" in provenance:
         report.checks += [Check(folder / name, digest, remedy) for name, digest in sorted(provenance["files"].items())]
-        accounted = {*provenance["files"], "provenance.json", "checkpoint.pt"}
+        accounted = {*provenance["files"], "provenance.json"}
         for path in sorted(folder.iterdir()):
-            if path.name not in accounted and not path.name.startswith("."):
+            if path.name not in accounted and not path.name.startswith((".", "checkpoint")):
                 report.note(place, f"runs with {path.name}, of which their provenance does not speak")
     else:
         report.note(place, "runs made before files were hashed, cannot be verified; remove them and run them again")
@@ -242,8 +242,9 @@ def _reference(settings: Settings, report: Report) -> None:
 
 def _leftovers(settings: Settings, report: Report) -> None:
     for root in (reading.results(settings), reading.figures(settings)):
-        for path in sorted(root.rglob(".*")):
-            report.notices.append(f"{path}: left by a write that was cut off; remove it if nothing is running")
+        for folder in (root, *sorted(path for path in root.rglob("*") if path.is_dir())):
+            for path in leftovers(folder):
+                report.notices.append(f"{path}: left by a write that was cut off; remove it if nothing is running")
 
 
 def main() -> None:
