@@ -1,4 +1,4 @@
-"""A small finished scale, made by hand: two runs of the NIQE audit's layout would cost minutes, and say no more."""
+"""A small finished scale: one run of the NIQE audit, written by hand as `Run.finish` does, and its analysis."""
 
 import hashlib
 import sys
@@ -17,11 +17,14 @@ ROOT = Path(__file__).parent.parent.parent
 SCALE = "made"
 CONFIG = f"config/{SCALE}.yaml"
 RUN = Path(f"results/{SCALE}/runs/niqe_collapse/default/seed-0")
+FACES = "data/orl-faces/images.npy"
 BLURS = [0.0, 0.7]
 
 
 def lay_out(folder: Path) -> None:
-    """Lay out the sources and the one run of a scale with the NIQE audit alone in `folder`, the working directory."""
+    """Lay out data, sources and the one run of a scale with the NIQE audit alone in `folder`, the working directory."""
+    Path(FACES).parent.mkdir(parents=True)
+    Path(FACES).write_bytes(b"faces" * 1000)
     (folder / "paper").mkdir()
     for name in ("published.yaml", "claims.yaml", "tolerances.yaml"):
         (folder / "paper" / name).write_text((ROOT / "paper" / name).read_text())
@@ -45,7 +48,7 @@ def make_run(seconds: float = 1.5) -> None:
     names = ("config.yaml", "history.csv", "metrics.json", "samples.npz")
     provenance = {"commit": "0123456789abcdef0123456789abcdef01234567", "dirty": False, "python": "3.11.7", "gpu": None}
     provenance |= {"versions": {"numpy": "2.4.6"}, "system": "Linux x86_64", "cpu": "a processor", "threads": 1}
-    provenance |= {"data": {"orl-faces/images.npy": sha256("data/orl-faces/images.npy")}, "times": {"total": seconds}}
+    provenance |= {"data": {"orl-faces/images.npy": sha256(FACES)}, "times": {"total": seconds}}
     provenance |= {"config_hash": config_hash(config), "files": {name: sha256(RUN / name) for name in names}}
     write_json(RUN / "provenance.json", provenance)
 

@@ -18,19 +18,6 @@ TABLE = "results/made/tables/niqe_collapse.csv"
 FIGURE = "figures/made/niqe_collapse.pdf"
 
 
-@pytest.fixture
-def workspace(tmp_path, monkeypatch, made_faces):
-    monkeypatch.chdir(tmp_path)
-    made.lay_out(tmp_path)
-    return tmp_path
-
-
-@pytest.fixture
-def analysed(workspace, monkeypatch):
-    made.analyse(monkeypatch)
-    return workspace
-
-
 opened: list[Path] | None = None
 
 
@@ -91,18 +78,20 @@ def test_the_record_changes_nothing_but_its_time(analysed, monkeypatch):
     assert {"commit", "dirty", "versions"} <= record["made_on"].keys()
 
 
-def test_a_command_that_fails_leaves_no_record(workspace, monkeypatch):
+def test_a_command_that_fails_leaves_no_record(analysed, monkeypatch):
+    Path("results/made/lineage/tables-niqe_collapse.json").unlink()
     (made.RUN / "metrics.json").unlink()
     with pytest.raises(UserError, match="no finished run"):
         made.command(monkeypatch, tables, "niqe_collapse")
-    assert not Path("results/made/lineage").exists()
+    assert not Path("results/made/lineage/tables-niqe_collapse.json").exists()
 
 
-def test_outside_of_a_recording_nothing_is_noted(workspace):
+def test_outside_of_a_recording_nothing_is_noted(analysed):
+    before = sorted(Path("results/made/lineage").iterdir())
     assert lineage.noted("paper/claims.yaml") == Path("paper/claims.yaml")
     lineage.wrote("nothing")
     reading.FinishedRun(made.scale(), "niqe_collapse", "default", 0)
-    assert not Path("results/made/lineage").exists()
+    assert sorted(Path("results/made/lineage").iterdir()) == before
 
 
 def test_a_table_is_traced_to_its_run_code_data_and_machine(analysed):
@@ -152,7 +141,7 @@ def test_the_manuscript_is_traced_through_its_tables_and_figures_to_the_runs(ana
     )
 
 
-def test_a_run_folder_is_traced_too_and_an_old_one_says_what_it_lacks(workspace):
+def test_a_run_folder_is_traced_too_and_an_old_one_says_what_it_lacks(analysed):
     chain = trace(made.RUN)
     assert {file["path"].split("/")[-1]: file["state"] for file in chain["files"]} == dict.fromkeys(
         ["config.yaml", "history.csv", "metrics.json", "samples.npz"], "as recorded"

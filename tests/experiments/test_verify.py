@@ -20,11 +20,7 @@ OUTPUTS = [
 RUN_FILES = [f"{made.RUN}/{name}" for name in ("config.yaml", "history.csv", "metrics.json", "samples.npz")]
 
 
-@pytest.fixture(autouse=True)
-def finished(tmp_path, monkeypatch, made_faces):
-    monkeypatch.chdir(tmp_path)
-    made.lay_out(tmp_path)
-    made.analyse(monkeypatch)
+pytestmark = pytest.mark.usefixtures("analysed")
 
 
 def report():
@@ -153,8 +149,7 @@ def test_the_exit_code_says_it(monkeypatch, capsys):
 
 
 def test_a_scale_that_was_never_run_is_one_line(tmp_path, monkeypatch):
-    (tmp_path / "elsewhere").mkdir()
     settings = made.scale()
-    monkeypatch.chdir(tmp_path / "elsewhere")
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=r"results/made: no results to verify; run snakemake"):
         verify.verify(settings, made.CONFIG)
