@@ -1,8 +1,8 @@
 """IntroVAE on faces with fixed weights or an adaptive rule's (paper section 4.2).
 
-One process trains one method from one seed. Methods of the same seed start from the same networks and see the images in
-the same order. Reconstructions are made from the posterior's mean, in evaluation mode. The updates themselves are in
-`experiments.introvae_updates`.
+One process, or under torchrun one per device (`experiments.ranks`), trains one method from one seed. Methods of the same
+seed start from the same networks and see the images in the same order. Reconstructions are made from the posterior's mean,
+in evaluation mode. The updates themselves are in `experiments.introvae_updates`.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -43,23 +43,27 @@ def run(request: command_line.Request) -> None:
     )
     from experiments.metrics.niqe import niqe_pooled
     from experiments.progress import progress_bar
+    from experiments.ranks import open_ranks
     from experiments.runs import Run, random_state, restore_random_state
 
     torch.set_num_threads(request.threads)
+    ranks = open_ranks()
     settings = request.settings.introvae
     name = request.variant["method"]
     method = settings.methods[name]
     folder = Run(
         request.output,
         {"experiment": "introvae", "method": name, "seed": request.seed, **method.model_dump(mode="json")}
-        | {"settings": settings.model_dump(mode="json", exclude={"seeds", "methods"})},
+        | {"settings": settings.model_dump(mode="json", exclude={"seeds", "methods"}), "ranks": ranks.count},
         overwrite=request.overwrite,
         extendable=True,
+        writer=ranks.first,
     )
     if folder.finished:
-        print(f"{request.output} is complete")
+        if ranks.first:
+            print(f"{request.output} is complete")
         return
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = ranks.device
     faces = load_faces(
         settings.dataset, request.settings.data_dir, settings.image_size, settings.validation, settings.held_out
     )
@@ -78,7 +82,7 @@ def run(request: command_line.Request) -> None:
         )
 
     torch.manual_seed(request.seed)
-    networks = build_networks(settings, train.shape[1], device)
+    networks = build_networks(settings, train.shape[1], device, ranks)
     balance_encoder, balance_generator = build_balances(networks, method, f"introvae.methods.{name}", steps, device)
     codes = torch.randn(settings.evaluated_images, settings.latent_size).to(device)
     samples: dict[str, Any] = {f"{part}_originals": _shown(images).cpu() for part, images in evaluated.items()}
@@ -90,13 +94,15 @@ def run(request: command_line.Request) -> None:
         balance_encoder.load_state_dict(state["balance_encoder"])
         balance_generator.load_state_dict(state["balance_generator"])
         restore_random_state(state["random"])
-    with progress_bar(settings.epochs * steps, f"introvae {name} seed {request.seed}", "step", start * steps) as bar:
+    ranks.check_same(start, f"{request.output}: the checkpoint")
+    title = f"introvae {name} seed {request.seed}"
+    with progress_bar(settings.epochs * steps, title, "step", start * steps, shown=ranks.first) as bar:
         for epoch in range(start + 1, settings.epochs + 1):
             before = folder.seconds
             warmup = epoch <= settings.warmup_epochs
             sums = torch.zeros((), device=device)
             for batch in torch.randperm(len(train), device=device).split(settings.batch_size)[:steps]:
-                images = _augment(train[batch], flip=settings.flip, shift=settings.shift)
+                images = ranks.mine(_augment(train[batch], flip=settings.flip, shift=settings.shift))
                 if warmup:
                     losses = warmup_step(networks, images, settings)
                 else:

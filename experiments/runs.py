@@ -54,15 +54,22 @@ class Run:
             or written before `start`, so that a run whose rules or data are refused leaves the folder as it was.
         extendable: training up to an epoch does not depend on how many follow, so that a run with fewer ``epochs``, all
             else equal, is continued from its last checkpoint. Its ``report_epochs`` must hold the new ones so far.
+        writer: whether this process is the one that writes; of several ranks of one run, the others only read.
 
     Raises:
         UserError: if the folder holds a run with other settings or code; names the keys that differ.
     """
 
     def __init__(
-        self, folder: Path | str, config: Mapping[str, Any], *, overwrite: bool = False, extendable: bool = False
+        self,
+        folder: Path | str,
+        config: Mapping[str, Any],
+        *,
+        overwrite: bool = False,
+        extendable: bool = False,
+        writer: bool = True,
     ) -> None:
-        self.folder = Path(folder)
+        self.folder, self.writer = Path(folder), writer
         self.config = dict(config) | {"threads": torch.get_num_threads()}
         self.config["code"] = code_fingerprint(config["experiment"], rules_of(config))
         self.overwrite = overwrite
@@ -93,7 +100,7 @@ class Run:
         Raises:
             UserError: if the folder cannot be written.
         """
-        if self._begun:
+        if self._begun or not self.writer:
             return
         try:
             for name in self._stale:
@@ -162,7 +169,7 @@ class Run:
 
     def save(self, state: Mapping[str, Any], *, now: bool = False) -> None:
         """Write a checkpoint if the last is older than `CHECKPOINT_INTERVAL`, or in any case with `now`."""
-        if not now and time.monotonic() - self._saved < CHECKPOINT_INTERVAL:
+        if not self.writer or (not now and time.monotonic() - self._saved < CHECKPOINT_INTERVAL):
             return
         self.start()
         with atomic_path(self.folder / "checkpoint.pt") as temporary:
@@ -187,6 +194,8 @@ class Run:
         times: Mapping[str, float] | None = None,
     ) -> None:
         """Write the results; ``metrics.json`` comes last, so that its presence says that all else is there."""
+        if not self.writer:
+            return
         self.start()
         if samples is not None:
             with atomic_path(self.folder / "samples.npz") as temporary:
