@@ -12,24 +12,28 @@ refuse() { echo "error: $*" >&2; exit 2; }
 [ -f /etc/debian_version ] || refuse "this test installs Debian's packages of SLURM; run it on Debian"
 [ "$(id -u)" = 0 ] || refuse "this test installs packages and starts daemons; run it as root, in a container if you like"
 [ ! -e /etc/slurm/slurm.conf ] || refuse "/etc/slurm/slurm.conf: this machine has a SLURM of its own; it is left alone"
-! pgrep -x 'slurmctld|slurmd' > /dev/null || refuse "slurmctld or slurmd runs on this machine; it is left alone"
+! pgrep -x slurmctld > /dev/null && ! pgrep -x slurmd > /dev/null || refuse "slurmctld or slurmd runs on this machine; it is left alone"
 python -c 'import snakemake_executor_plugin_slurm' 2> /dev/null ||
   refuse "no SLURM executor; pip install --requirement profiles/slurm/requirements.lock"
 [ -d data/mnist ] && [ -d data/orl-faces ] || refuse "data/: no data; python -m experiments.data fetch mnist orl-faces"
 
+CORES=$(getconf _NPROCESSORS_ONLN)  # nproc would heed OMP_NUM_THREADS
 WORK=$(mktemp -d)
 STARTED=()
 finish() {
-  # Daemons detach, so they are known by the process ids that they leave.
-  for file in "$WORK"/state/slurmd.pid "$WORK"/state/slurmctld.pid "$WORK"/state/munged.pid; do
-    [ -f "$file" ] && kill "$(cat "$file")" 2> /dev/null || true
-  done
+  trap - EXIT
   for process in "${STARTED[@]}"; do kill "$process" 2> /dev/null || true; done
   wait
+  squeue --noheader --format=%i 2> /dev/null | xargs --no-run-if-empty scancel --signal=KILL --full
+  # Daemons detach, so they are known by the process ids that they leave.
+  for file in "$WORK"/state/slurmd.pid "$WORK"/state/slurmctld.pid "$WORK"/state/munged.pid; do
+    if [ -f "$file" ]; then kill "$(cat "$file")" 2> /dev/null || true; fi
+  done
   rm -f /etc/slurm/slurm.conf
   if [ -n "${KEEP:-}" ]; then echo "kept $WORK"; else rm -rf "$WORK"; fi
 }
 trap finish EXIT
+trap 'exit 130' INT TERM
 
 echo "== SLURM"
 if ! command -v slurmctld slurmd munged > /dev/null; then
@@ -39,7 +43,7 @@ if ! command -v slurmctld slurmd munged > /dev/null; then
 fi
 mkdir -p "$WORK"/state/{controller,worker} /etc/slurm
 # The executor clears SLURM_CONF, so the file has to lie where SLURM looks for it.
-sed -e "s|@HOST@|$(hostname -s)|; s|@STATE@|$WORK/state|; s|@CORES@|$(nproc)|" \
+sed -e "s|@HOST@|$(hostname -s)|; s|@STATE@|$WORK/state|; s|@CORES@|$CORES|" \
   -e "s|@MEMORY@|$(awk '/MemTotal/ {print int($2 / 1024 * 0.8)}' /proc/meminfo)|" tests/cluster/slurm.conf > /etc/slurm/slurm.conf
 if ! pgrep -x munged > /dev/null; then
   [ -f /etc/munge/munge.key ] || mungekey --create
@@ -100,7 +104,7 @@ wait "$WORKFLOW" || { tail -n 60 "$WORK"/cluster.log; exit 1; }
 
 echo "== the smoke scale on this machine without SLURM"
 clone local
-(cd "$WORK"/local && exec snakemake --configfile config/smoke.yaml --cores "$(nproc)" > "$WORK"/local.log 2>&1) &
+(cd "$WORK"/local && exec snakemake --configfile config/smoke.yaml --cores "$CORES" > "$WORK"/local.log 2>&1) &
 STARTED+=("$!")
 wait "$!" || { tail -n 60 "$WORK"/local.log; exit 1; }
 
