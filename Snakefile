@@ -6,6 +6,7 @@
 
 import os
 import sys
+from hashlib import sha256
 
 sys.path.insert(0, workflow.basedir)
 from experiments import config as suite
@@ -15,10 +16,17 @@ if not workflow.overwrite_configfiles:
 CONFIG = os.path.relpath(workflow.overwrite_configfiles[-1])
 try:
     SETTINGS = suite.load(CONFIG)
-    if workflow.is_main_process:  # not again in the jobs of a cluster: it imports torch
+    # The check of the weighting rules imports torch, half of the time of a dry run, so what passed is not checked again,
+    # nor by a cluster's jobs.
+    checked = sha256(SETTINGS.model_dump_json().encode())
+    for path in sorted([*Path("experiments/weightings").glob("*.py"), *Path("softadapt").glob("*.py")]):
+        checked.update(path.read_bytes())
+    if not (passed := Path(".snakemake/checked", checked.hexdigest())).exists():
         from experiments import weightings
 
         weightings.check(SETTINGS, CONFIG)
+        passed.parent.mkdir(parents=True, exist_ok=True)
+        passed.touch()
 except suite.UserError as error:
     print(f"error: {error}", file=sys.stderr)
     os._exit(2)  # one line for a user's mistake; an exception would be printed with the Snakefile's traceback
