@@ -289,6 +289,7 @@ class Settings(Strict):
 
     scale: str = Field(pattern=r"^[a-z0-9-]+$", description="name of the folder below results and figures")
     data_dir: str = Field(description="folder of the data sets")
+    gpus: int = Field(default=0, ge=0, description="GPUs that an IntroVAE job asks for; several train data parallel")
     label: str = Field(
         default="", description="what the figures of IntroVAE are labelled with, where their data need it"
     )
