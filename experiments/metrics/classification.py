@@ -37,13 +37,13 @@ def percent_correctly_classified(classifier: nn.Module, images: Tensor, labels: 
 def judge_identity(folder: Path) -> str:
     """First 16 digits of the SHA-256 over the settings and the accuracy of the classifier in a run folder.
 
-    Not over its checkpoint, which holds times: the same classifier trained again is the same judge.
+    The same classifier trained again, even on another machine, is the same judge if it gets as many digits right.
 
     Raises:
         UserError: if the run is not complete.
     """
     files = [folder / name for name in ("config.yaml", "metrics.json")]
-    if not all(path.exists() for path in (*files, folder / "checkpoint.pt")):
+    if not all(path.exists() for path in (*files, folder / "weights.pt")):
         raise UserError(
             f"{folder}: no trained digit classifier; run python -m experiments.digit_classifier, or name the run folder "
             "of one with --classifier"
@@ -61,5 +61,5 @@ def load_classifier(folder: Path) -> nn.Module:
 
     judge_identity(folder)
     model = DigitClassifier()
-    model.load_state_dict(torch.load(folder / "checkpoint.pt", weights_only=True)["state"]["model"])
+    model.load_state_dict(torch.load(folder / "weights.pt", weights_only=True))
     return model.to(memory_format=torch.channels_last).eval()
