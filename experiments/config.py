@@ -6,6 +6,7 @@ Importing this module is cheap (no torch), so that ``--help`` answers at once. E
 
 import ast
 import difflib
+import reprlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -336,11 +337,22 @@ def read_yaml(path: Path | str) -> dict[str, Any]:
         value = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); name an existing config file") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from error
+    except Exception as error:  # YAML's own, or whatever its reader makes of dates, numbers and depths that are none
+        raise UserError(f"{path}: not valid YAML ({_shortened(str(error))})") from error
     if not isinstance(value, dict):
         raise UserError(f"{path}: expected keys and values, found {type(value).__name__}")
     return value
+
+
+_SHORT = reprlib.Repr()
+"""Shows a value within a line: what a few YAML aliases write may be endless."""
+_SHORT.maxstring = _SHORT.maxother = 100
+
+
+def _shortened(text: str) -> str:
+    """`text` in one line of at most 400 characters."""
+    line = " ".join(text.split())
+    return line if len(line) <= 400 else f"{line[:400]}..."
 
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -360,8 +372,8 @@ def validate(model: type[Model], values: dict[str, Any], source: str) -> Model:
         else:
             message = first["msg"].removeprefix("Value error, ")
             if first["type"] != "value_error":
-                message += f", got {first['input']!r}"
-        raise UserError(f"{source}: {key}: {message}") from error
+                message += f", got {_SHORT.repr(first['input'])}"
+        raise UserError(f"{source}: {_shortened(key)}: {_shortened(message)}") from error
 
 
 def _suggest(unknown: str, model: type[BaseModel], location: tuple[int | str, ...]) -> str:
