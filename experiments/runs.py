@@ -52,6 +52,9 @@ _RESULTS = ("metrics.json", "history.csv", "samples.npz", "weights.pt", "provena
 
 _CHECKPOINTS = (checkpoints.NEWEST, checkpoints.PREVIOUS)
 
+_PARTS = {"config": dict, "state": dict, "history": list, "seconds": float, "random": dict}
+"""Of a checkpoint, each with its type."""
+
 _VERSIONS = ("torch", "torchvision", "numpy", "scipy", "scikit-image", "piq", "pandas", "matplotlib", "snakemake")
 
 
@@ -185,7 +188,7 @@ class Run:
             if not path.exists():
                 continue
             try:
-                saved = checkpoints.read(path, {"config", "state", "history", "seconds", "random"})
+                saved = checkpoints.read(path, _PARTS)
             except checkpoints.Damaged as error:
                 damaged.append(f"{path}: not a usable checkpoint ({error})")
                 self._stale.append(path.name)

@@ -94,7 +94,7 @@ def damage(draw):
         return kind, flip
     if kind == "missing part":
         key = draw(st.sampled_from(["config", "state", "history", "seconds", "random"]))
-        value = draw(plain)
+        value = draw(st.none() | st.text() | st.integers())
 
         def change(whole):
             content = torch.load(io.BytesIO(whole), weights_only=True)
@@ -155,10 +155,11 @@ def test_two_damaged_checkpoints_are_one_line_and_change_nothing(two_checkpoints
 
 @pytest.mark.parametrize("wrapped", [False, True], ids=["pickle", "in an archive"])
 def test_a_checkpoint_that_would_run_code_does_not(two_checkpoints, wrapped):
+    before = sorted(os.listdir(two_checkpoints))
     content = pickle.dumps({"state": Writes(two_checkpoints / "hacked"), "config": CONFIG})
     for name in ("checkpoint.pt", "checkpoint-previous.pt"):
         replace(two_checkpoints / name, archive(content) if wrapped else content)
     with pytest.raises(UserError, match=r"checkpoint.*pt: not a usable checkpoint"):
         resume(two_checkpoints)
     assert not (two_checkpoints / "hacked").exists()
-    assert sorted(os.listdir(two_checkpoints)) == ["checkpoint-previous.pt", "checkpoint.pt", "config.yaml"]
+    assert sorted(os.listdir(two_checkpoints)) == before
