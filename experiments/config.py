@@ -33,18 +33,18 @@ SOURCES = {
         "experiments/weightings/__init__.py",
         "experiments/introvae.py",
         "experiments/introvae_updates.py",
+        "experiments/ranks.py",
+        "softadapt/ranks.py",
         "experiments/data/celeba.py",
         "experiments/data/faces.py",
         "experiments/data/orl_faces.py",
-        "experiments/metrics/niqe.py",
-        "experiments/metrics/niqe_live_model.npz",
+        "experiments/metrics/niqe*",
         "experiments/metrics/psnr.py",
         "experiments/metrics/ssim.py",
     ),
     "niqe_collapse": (
         "experiments/audits/niqe_collapse.py",
-        "experiments/metrics/niqe.py",
-        "experiments/metrics/niqe_live_model.npz",
+        "experiments/metrics/niqe*",
         "experiments/data/faces.py",
         "experiments/data/orl_faces.py",
     ),
@@ -62,6 +62,7 @@ SOURCES = {
         "experiments/audits/step_cost.py",
         "experiments/gradient_descent.py",
         "experiments/introvae_updates.py",
+        "experiments/ranks.py",
         "experiments/weightings/__init__.py",
         "experiments/weightings/fixed.py",
         "experiments/weightings/softadapt.py",
@@ -88,7 +89,7 @@ def _rule_files(rule: str) -> set[Path]:
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if not isinstance(node, ast.ImportFrom):
             continue
-        if node.module == "softadapt":
+        if node.module in ("softadapt", "softadapt.ranks"):
             files |= set((WEIGHTINGS_FOLDER.parent.parent / "softadapt").glob("*.py"))
         elif (node.module or "").startswith("experiments.weightings"):
             for name in ((node.module or "").rsplit(".", 1)[-1], *(alias.name for alias in node.names)):

@@ -1,8 +1,8 @@
 """IntroVAE on faces with fixed weights or an adaptive rule's (paper section 4.2).
 
-One process trains one method from one seed. Methods of the same seed start from the same networks and see the images in
-the same order. Reconstructions are made from the posterior's mean, in evaluation mode. The updates themselves are in
-`experiments.introvae_updates`.
+One process, or under torchrun one per device (`experiments.ranks`), trains one method from one seed. Methods of the same
+seed start from the same networks and see the images in the same order. Reconstructions are made from the posterior's mean,
+in evaluation mode. The updates themselves are in `experiments.introvae_updates`.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -43,24 +43,29 @@ def run(request: command_line.Request) -> None:
     )
     from experiments.metrics.niqe import niqe_pooled
     from experiments.progress import progress_bar
+    from experiments.ranks import open_ranks
     from experiments.runs import Run
 
     torch.set_num_threads(request.threads)
+    ranks = open_ranks()
     settings = request.settings.introvae
     name = request.variant["method"]
     method = settings.methods[name]
     folder = Run(
         request.output,
         {"experiment": "introvae", "method": name, "seed": request.seed, **method.model_dump(mode="json")}
-        | {"settings": settings.model_dump(mode="json", exclude={"seeds", "methods"})},
+        | {"settings": settings.model_dump(mode="json", exclude={"seeds", "methods"})}
+        | {"ranks": ranks.count, "device": ranks.device.type},
         overwrite=request.overwrite,
         extendable=True,
         checkpoint_interval=request.checkpoint_interval,
+        writer=ranks.first,
     )
     if folder.finished:
-        print(f"{request.output} is complete")
+        if ranks.first:
+            print(f"{request.output} is complete")
         return
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = ranks.device
     faces = load_faces(
         settings.dataset, request.settings.data_dir, settings.image_size, settings.validation, settings.held_out
     )
@@ -79,7 +84,7 @@ def run(request: command_line.Request) -> None:
         )
 
     torch.manual_seed(request.seed)
-    networks = build_networks(settings, train.shape[1], device)
+    networks = build_networks(settings, train.shape[1], device, ranks)
     balance_encoder, balance_generator = build_balances(networks, method, f"introvae.methods.{name}", steps, device)
     codes = torch.randn(settings.evaluated_images, settings.latent_size).to(device)
     samples: dict[str, Any] = {f"{part}_originals": _shown(images).cpu() for part, images in evaluated.items()}
@@ -99,14 +104,16 @@ def run(request: command_line.Request) -> None:
         return position | state | {"train_seconds": train_seconds, "samples": samples}
 
     description, done = f"introvae {name} seed {request.seed}", (epoch - 1) * steps + step
-    with folder.interruptible(), progress_bar(settings.epochs * steps, description, "step", done) as bar:
+    ranks.check_same(done, f"{request.output}: the checkpoint")
+    progress = progress_bar(settings.epochs * steps, description, "step", done, shown=ranks.first)
+    with folder.interruptible(), progress as bar:
         while epoch <= settings.epochs and not diverged:
             before = folder.seconds
             warmup = epoch <= settings.warmup_epochs
             if step == 0:
                 order, sums = torch.randperm(len(train), device=device), torch.zeros((), device=device)
             for batch in order.split(settings.batch_size)[step:steps]:
-                images = _augment(train[batch], flip=settings.flip, shift=settings.shift)
+                images = ranks.mine(_augment(train[batch], flip=settings.flip, shift=settings.shift))
                 if warmup:
                     losses = warmup_step(networks, images, settings)
                 else:

@@ -4,17 +4,23 @@ The order is that of the published code: the encoder sees reconstructions and sa
 generator's KL terms are computed. Each update differentiates only with respect to the parameters it changes: the
 encoder's leaves the generator's weights out, the generator's goes through the encoder but not to its weights. Encoder
 passes are not merged, since batch normalisation would then mix real, reconstructed and sampled images.
+
+With several ranks (`experiments.ranks`) a pass whose gradients change a network goes through its replica, which averages
+them; the generator's update goes through the encoder itself, as evaluation does. Whatever is not linear in a batch's mean,
+a rule's weights or the hinge of the batch, sees the mean of the global batch.
 """
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from experiments.config import IntroVAEMethod, IntroVAESettings
+from experiments.errors import UserError
+from experiments.ranks import Ranks
 from experiments.weightings import build
 from models.introvae import (
     COMPONENTS,
@@ -27,24 +33,32 @@ from models.introvae import (
     sample_posterior,
 )
 
+_NETWORKS = ("encoder", "generator")
+_PARTS = (*_NETWORKS, "encoder_optimizer", "generator_optimizer")
+
 
 @dataclass
 class Networks:
-    """The two networks and their optimisers."""
+    """The two networks and their optimisers; the replicas are the networks themselves where there is one rank."""
 
     encoder: Encoder
     generator: Generator
     encoder_optimizer: torch.optim.Optimizer
     generator_optimizer: torch.optim.Optimizer
+    ranks: Ranks = field(default_factory=Ranks)
+
+    def __post_init__(self) -> None:
+        self.encoder_replica = self.ranks.replicate(self.encoder)
+        self.generator_replica = self.ranks.replicate(self.generator)
 
     def state(self) -> dict[str, Any]:
-        """State of all four, for a checkpoint."""
-        return {name: part.state_dict() for name, part in vars(self).items()}
+        """State of networks and optimisers, for a checkpoint; the same on every rank, and for any number of them."""
+        return {name: getattr(self, name).state_dict() for name in _PARTS}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Undo `state`."""
-        for name, part in vars(self).items():
-            part.load_state_dict(state[name])
+        for name in _PARTS:
+            getattr(self, name).load_state_dict(state[name])
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:
@@ -59,18 +73,38 @@ class Networks:
             self.generator.train()
 
 
-def build_networks(settings: IntroVAESettings, image_channels: int, device: torch.device) -> Networks:
-    """Networks and fused Adam optimisers in channels-last layout, compiled if the settings say so."""
+def build_networks(
+    settings: IntroVAESettings, image_channels: int, device: torch.device, ranks: Ranks | None = None
+) -> Networks:
+    """Networks and fused Adam optimisers in channels-last layout, compiled if the settings say so.
+
+    Raises:
+        UserError: if these settings do not go with so many ranks (by default one).
+    """
+    ranks = ranks or Ranks()
+    if settings.batch_size % ranks.count:
+        raise UserError(
+            f"introvae.batch_size {settings.batch_size}: the {ranks.count} ranks share a batch; take a multiple "
+            "(--batch-size), or start another number of ranks"
+        )
     sizes = (settings.image_size, image_channels, settings.channels, settings.latent_size, settings.normalization)
     encoder = Encoder(*sizes).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     generator = Generator(*sizes).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if ranks.count > 1 and settings.normalization == "batch":
+        if device.type != "cuda":
+            raise UserError(
+                "introvae.normalization batch: the ranks can share batch statistics on CUDA devices alone; take group "
+                "(--normalization group), or start one rank"
+            )
+        for network in (encoder, generator):
+            nn.SyncBatchNorm.convert_sync_batchnorm(network)  # in place, names and parameters kept
     if settings.compile:
         encoder.compile()
         generator.compile()
-    optimizers = [
+    encoder_optimizer, generator_optimizer = (
         torch.optim.Adam(network.parameters(), settings.learning_rate, fused=True) for network in (encoder, generator)
-    ]
-    return Networks(encoder, generator, *optimizers)
+    )
+    return Networks(encoder, generator, encoder_optimizer, generator_optimizer, ranks)
 
 
 def build_balances(
@@ -99,9 +133,10 @@ def autocast(like: Tensor, settings: IntroVAESettings) -> torch.autocast:
 
 def warmup_step(networks: Networks, images: Tensor, settings: IntroVAESettings) -> dict[str, Tensor]:
     """One step of both networks as a plain VAE; returns the losses and gradient norms, detached scalars."""
+    ranks = networks.ranks
     with autocast(images, settings):
-        mean, log_variance = networks.encoder(images)
-        reconstructed = networks.generator(sample_posterior(mean, log_variance, torch.randn_like(mean)))
+        mean, log_variance = networks.encoder_replica(images)
+        reconstructed = networks.generator_replica(sample_posterior(mean, log_variance, ranks.noise_like(mean)))
     kl_real = kl_divergence(mean, log_variance).mean()
     reconstruction = settings.reconstruction_scale * reconstruction_error(images, reconstructed)
     networks.encoder_optimizer.zero_grad()
@@ -109,7 +144,7 @@ def warmup_step(networks: Networks, images: Tensor, settings: IntroVAESettings) 
     (kl_real + settings.warmup_reconstruction_weight * reconstruction).backward()
     networks.encoder_optimizer.step()
     networks.generator_optimizer.step()
-    losses = {"kl_real": kl_real.detach(), "reconstruction": reconstruction.detach()}
+    losses = ranks.average({"kl_real": kl_real.detach(), "reconstruction": reconstruction.detach()})
     return losses | {f"gradient_norm_{name}": _gradient_norm(getattr(networks, name)) for name in _NETWORKS}
 
 
@@ -125,35 +160,40 @@ def adversarial_step(
 
     Args:
         networks: updated in place.
-        images: (N, C, S, S) in [0, 1].
+        images: (N, C, S, S) in [0, 1]; this rank's share of the batch.
         balance_encoder: weighs the components of L_E.
         balance_generator: weighs the components of L_G.
         settings: precision, scale of the reconstruction, reading of the hinge.
         margin: m of the hinge, nats.
 
     Returns:
-        The loss components, KL terms, share beyond the margin and gradient norms, detached scalars.
+        The loss components, KL terms, share beyond the margin and gradient norms, detached scalars; of the whole batch.
     """
-    encoder, generator = networks.encoder, networks.generator
+    encoder, generator, ranks = networks.encoder_replica, networks.generator_replica, networks.ranks
     with autocast(images, settings):
         mean, log_variance = encoder(images)
-        reconstructed = generator(sample_posterior(mean, log_variance, torch.randn_like(mean)))
-        sampled = generator(torch.randn_like(mean))
+        reconstructed = generator(sample_posterior(mean, log_variance, ranks.noise_like(mean)))
+        sampled = generator(ranks.noise_like(mean))
         kl_reconstructed = kl_divergence(*encoder(reconstructed.detach()))
         kl_sampled = kl_divergence(*encoder(sampled.detach()))
     reconstruction = settings.reconstruction_scale * reconstruction_error(images, reconstructed)
     kl_real = kl_divergence(mean, log_variance)
-    encoder_losses = encoder_loss_components(
-        kl_real, kl_reconstructed, kl_sampled, reconstruction, margin, settings.hinge
+    fakes = {"kl_reconstructed": kl_reconstructed, "kl_sampled": kl_sampled}
+    if settings.hinge == "batch":  # not linear in the batch's mean, which has to be that of all ranks
+        fakes = ranks.average({name: kl.mean() for name, kl in fakes.items()})
+    encoder_losses = ranks.average(
+        encoder_loss_components(kl_real, **fakes, reconstruction=reconstruction, margin=margin, hinge=settings.hinge)
     )
     networks.encoder_optimizer.zero_grad()
     balance_encoder(encoder_losses).backward(inputs=_changed_by(networks.encoder_optimizer), retain_graph=True)
     networks.encoder_optimizer.step()
 
-    encoder.requires_grad_(False)  # the generator's update needs gradients through the encoder, not of its weights
+    encoder = networks.encoder.requires_grad_(False)  # the generator's update needs gradients through it, not of it
     with autocast(images, settings):
-        generator_losses = generator_loss_components(
-            kl_divergence(*encoder(reconstructed)), kl_divergence(*encoder(sampled)), reconstruction
+        generator_losses = ranks.average(
+            generator_loss_components(
+                kl_divergence(*encoder(reconstructed)), kl_divergence(*encoder(sampled)), reconstruction
+            )
         )
     networks.generator_optimizer.zero_grad()
     balance_generator(generator_losses).backward(inputs=_changed_by(networks.generator_optimizer))
@@ -163,13 +203,11 @@ def adversarial_step(
         "kl_reconstructed": kl_reconstructed.mean(),
         "kl_sampled": kl_sampled.mean(),
         "beyond_margin_share": (torch.cat((kl_reconstructed, kl_sampled)) > margin).float().mean(),
-        "kl_fake": generator_losses["kl_fake"],
     }
+    observed = ranks.average({name: value.detach() for name, value in observed.items()})
+    observed["kl_fake"] = generator_losses["kl_fake"]
     observed |= {f"gradient_norm_{name}": _gradient_norm(getattr(networks, name)) for name in _NETWORKS}
     return {name: value.detach() for name, value in (encoder_losses | observed).items()}
-
-
-_NETWORKS = ("encoder", "generator")
 
 
 def _gradient_norm(network: nn.Module) -> Tensor:
@@ -188,7 +226,8 @@ def recompute_batch_statistics(
     Wu and Johnson 2021.) Training itself does not read them. Without batch normalisation nothing changes.
 
     Args:
-        networks: in training mode; updated in place.
+        networks: in training mode; updated in place. Several ranks see the same batches, so that their shared statistics
+            are those of one, but for counting every pixel once per rank in the correction of the variance (n - 1).
         batches: called twice, each time gives batches (N, C, S, S) in [0, 1] one by one.
         settings: precision.
     """
@@ -208,7 +247,7 @@ def recompute_batch_statistics(
 @contextmanager
 def _cumulative_averages(network: nn.Module) -> Iterator[None]:
     """Start the running averages of batch normalisation anew, every batch counting alike."""
-    layers = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    layers = [module for module in network.modules() if isinstance(module, (nn.BatchNorm2d, nn.SyncBatchNorm))]
     momenta = [layer.momentum for layer in layers]
     for layer in layers:
         layer.reset_running_stats()

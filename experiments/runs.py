@@ -71,6 +71,7 @@ class Run:
             else equal, is continued from its last checkpoint. Its ``report_epochs`` must hold the new ones so far.
         checkpoint_interval: seconds between two checkpoints, longer where writing one takes long; with 0 there is one
             after every step. Results do not depend on it.
+        writer: whether this process is the one that writes; of several ranks of one run, the others only read.
 
     Raises:
         UserError: if the folder holds a run with other settings or code; names the keys that differ.
@@ -84,8 +85,9 @@ class Run:
         overwrite: bool = False,
         extendable: bool = False,
         checkpoint_interval: float = CHECKPOINT_INTERVAL,
+        writer: bool = True,
     ) -> None:
-        self.folder = Path(folder)
+        self.folder, self.writer = Path(folder), writer
         self.config = dict(config) | {"threads": torch.get_num_threads()}
         self.config["code"] = code_fingerprint(config["experiment"], rules_of(config))
         self.overwrite = overwrite
@@ -115,7 +117,7 @@ class Run:
         Raises:
             UserError: if the folder cannot be written, or another process is writing it.
         """
-        if self._lock is not None:
+        if self._lock is not None or not self.writer:
             return
         lock = filelock.FileLock(self.folder / ".lock", blocking=False)
         try:
@@ -220,7 +222,7 @@ class Run:
     @property
     def due(self) -> bool:
         """Whether it is time for a checkpoint: to be asked after every step."""
-        return self._signal is not None or time.monotonic() - self._saved >= self._interval
+        return self.writer and (self._signal is not None or time.monotonic() - self._saved >= self._interval)
 
     def save(self, state: Mapping[str, Any]) -> None:
         """Write a checkpoint: `state`, the history, and the state of the random generators.
@@ -228,6 +230,8 @@ class Run:
         Raises:
             Interrupted: afterwards, if a signal came in the meantime.
         """
+        if not self.writer:
+            return
         self.start()
         began = time.monotonic()
         content = {"config": self.config, "state": dict(state), "history": self.history, "seconds": self.seconds}
@@ -261,6 +265,8 @@ class Run:
             data_checksums: SHA-256 by file of the data sets.
             times: seconds by what took them, besides the total.
         """
+        if not self.writer:
+            return
         self.start()
         names = ["config.yaml", "history.csv"]
         if samples is not None:

@@ -11,6 +11,7 @@ from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 from softadapt.functional import Method, difference_stencil, softadapt_weights
 from softadapt.host import weights_on_host
+from softadapt.ranks import mean_over_ranks
 
 Variant = Literal["loss_weighted", "original"]
 Losses = Tensor | Sequence[Tensor | float] | Mapping[str, Tensor | float]
@@ -50,6 +51,11 @@ class SoftAdapt(nn.Module):
             that a learning rate tuned without SoftAdapt keeps its meaning. In the range of `dtype`.
         method: ``"finite_difference"``, or ``"least_squares"`` for a slope that is robust against minibatch noise.
         mean_over_history: in eq. 4 use each component's mean over the history as f_k, not its newest value.
+        average_over_ranks: in data-parallel training, record the losses' means over the ranks of torch.distributed's default
+            process group, so that all ranks have the same weights, bit for bit; a loss that is non-finite on one rank then
+            counts as such on all. The returned sum, and its gradient, remain those of the local losses. Each training call is a
+            collective (one ``all_reduce`` of K numbers). The group is looked up at the call; without one, or with a single
+            rank, nothing is averaged, so that the same script runs on one device.
         device, dtype: of the state, as for any module of torch.nn.
 
     Attributes:
@@ -82,6 +88,7 @@ class SoftAdapt(nn.Module):
         total: float = 1.0,
         method: Method = "finite_difference",
         mean_over_history: bool = False,
+        average_over_ranks: bool = False,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
@@ -98,6 +105,7 @@ class SoftAdapt(nn.Module):
         self.total = _real("total", total)
         self.method = method
         self.mean_over_history = _boolean("mean_over_history", mean_over_history)
+        self.average_over_ranks = _boolean("average_over_ranks", average_over_ranks)
         self._names: tuple[str, ...] | None = None
         if not isfinite(self.beta):
             raise ValueError(f"beta must be finite, got {beta!r}")
@@ -165,9 +173,10 @@ class SoftAdapt(nn.Module):
         # A fresh tensor on every path: autograd keeps it, and the buffer may change before backward is called.
         if not self.training:
             return (self.weights.clone() * values).sum()
-        weights = self._refresh_on_host(values)
+        recorded = mean_over_ranks(values) if self.average_over_ranks else values
+        weights = self._refresh_on_host(recorded)
         if weights is None:
-            weights = self._refresh(values.detach().to(self.weights.dtype))
+            weights = self._refresh(recorded.detach().to(self.weights.dtype))
         elif weights.dtype == values.dtype:
             # The cheaper graph; but it does not promote types, and under vmap autocast would round its operands.
             return torch.dot(weights, values)
@@ -310,7 +319,8 @@ class SoftAdapt(nn.Module):
         return (
             f"{self.num_losses}, variant={self.variant!r}, beta={self.beta}, normalize={self.normalize}, "
             f"history={self.history.shape[0]}, order={self.order}, update_every={self.update_every}, "
-            f"total={self.total}, method={self.method!r}, mean_over_history={self.mean_over_history}"
+            f"total={self.total}, method={self.method!r}, mean_over_history={self.mean_over_history}, "
+            f"average_over_ranks={self.average_over_ranks}"
         )
 
 

@@ -5,9 +5,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from softadapt.ranks import mean_over_ranks
+
 
 def component_gradients(values: Sequence[Tensor], shared: Sequence[Tensor]) -> Tensor:
     """Gradient of every component with respect to all shared parameters, flattened; the graph is kept.
+
+    In data-parallel training the gradients are the means over the ranks, as the losses are.
 
     Args:
         values: K scalar losses.
@@ -17,4 +21,4 @@ def component_gradients(values: Sequence[Tensor], shared: Sequence[Tensor]) -> T
         (K, P), detached.
     """
     rows = [torch.autograd.grad(value, shared, retain_graph=True, materialize_grads=True) for value in values]
-    return torch.stack([torch.cat([part.flatten() for part in row]) for row in rows])
+    return mean_over_ranks(torch.stack([torch.cat([part.flatten() for part in row]) for row in rows]))

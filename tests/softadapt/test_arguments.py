@@ -45,6 +45,7 @@ from softadapt import SoftAdapt
         ({"normalize": "false"}, "'false'"),
         ({"normalize": 1}, "1"),
         ({"mean_over_history": None}, "None"),
+        ({"average_over_ranks": 2}, "2"),
         ({"dtype": torch.int64}, "int64"),
         ({"dtype": "float32"}, "'float32'"),
     ],
