@@ -9,7 +9,7 @@ import sys
 from hashlib import sha256
 
 sys.path.insert(0, workflow.basedir)
-from experiments import config as suite
+from experiments import config as suite, sources
 
 if not workflow.overwrite_configfiles:
     raise WorkflowError("name a scale: snakemake --configfile config/laptop.yaml --cores 2")
@@ -101,7 +101,7 @@ def run_outputs(folder):
 
 def rules_of(experiment, method):
     """The weighting rules of a method, whose files its runs depend on."""
-    return suite.rules_of(SETTINGS.methods_of(experiment)[method].model_dump())
+    return sources.rules_of(SETTINGS.methods_of(experiment)[method].model_dump())
 
 
 def identity(experiment, **which):
@@ -159,7 +159,7 @@ rule fetch_faces:
 
 rule gradient_descent:
     input:
-        suite.source_files("gradient_descent"),
+        sources.source_files("gradient_descent"),
     output:
         run_outputs("gradient_descent/{function}-{rule}/seed-{seed}"),
     params:
@@ -180,7 +180,7 @@ rule gradient_descent:
 rule digit_classifier:
     input:
         rules.fetch_mnist.output,
-        suite.source_files("digit_classifier"),
+        sources.source_files("digit_classifier"),
     output:
         [f"{RUNS}/digit_classifier/default/seed-{{seed}}/{file}" for file in [*RESULT_FILES, "checkpoint.pt"]],
     params:
@@ -200,7 +200,7 @@ rule sparse_autoencoder:
     input:
         rules.fetch_mnist.output,
         lambda wildcards: expand(rules.digit_classifier.output, seed=SETTINGS.digit_classifier.seed),
-        lambda wildcards: suite.source_files("sparse_autoencoder", rules_of("sparse_autoencoder", wildcards.method)),
+        lambda wildcards: sources.source_files("sparse_autoencoder", rules_of("sparse_autoencoder", wildcards.method)),
     output:  # runs are short: one process does all seeds of a method, and passes over those that are complete
         [
             output
@@ -225,7 +225,7 @@ rule sparse_autoencoder:
 rule introvae:
     input:
         lambda wildcards: f"{RESULTS}/{SETTINGS.introvae.dataset}.verified",
-        lambda wildcards: suite.source_files("introvae", rules_of("introvae", wildcards.method)),
+        lambda wildcards: sources.source_files("introvae", rules_of("introvae", wildcards.method)),
     output:
         run_outputs("introvae/{method}/seed-{seed}"),
     params:
@@ -248,7 +248,7 @@ rule introvae:
 rule niqe_collapse:
     input:
         f"{RESULTS}/orl-faces.verified",
-        suite.source_files("niqe_collapse"),
+        sources.source_files("niqe_collapse"),
     output:
         run_outputs("niqe_collapse/default/seed-{seed}"),
     params:
@@ -264,7 +264,7 @@ rule niqe_collapse:
 rule five_rules:
     input:
         rules.fetch_mnist.output,
-        lambda wildcards: suite.source_files("five_rules", suite.rules_of(SETTINGS.five_rules.model_dump())),
+        lambda wildcards: sources.source_files("five_rules", sources.rules_of(SETTINGS.five_rules.model_dump())),
     output:
         run_outputs("five_rules/default/seed-{seed}"),
     params:
@@ -279,7 +279,7 @@ rule five_rules:
 
 rule step_cost:
     input:
-        suite.source_files("step_cost"),
+        sources.source_files("step_cost"),
     output:
         run_outputs("step_cost/default/seed-{seed}"),
     params:
