@@ -3,6 +3,7 @@
 #   make reproduce    set up what is missing, then the laptop scale: tables, figures, paper, report
 #   make test         set up what is missing, then unit tests, lint and types
 #   make smoke        the same workflow as reproduce on tiny budgets, in minutes
+#   make cluster-test the smoke scale through a SLURM that is set up for it (docs/cluster.md); on Debian, as root
 #
 # CPU-only PyTorch: set PIP_EXTRA_INDEX_URL to the CPU index that pytorch.org's install page names.
 
@@ -12,7 +13,7 @@ VENV := .venv
 READY := $(VENV)/ready
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: setup reproduce smoke test bench clean
+.PHONY: setup reproduce smoke test cluster-test bench clean
 
 setup: $(READY)
 
@@ -34,6 +35,10 @@ test: $(READY)
 	ruff format --check .
 	mypy
 	pytest -n $(CORES)
+
+cluster-test: $(READY)
+	python -m pip install --quiet --disable-pip-version-check --requirement profiles/slurm/requirements.lock
+	tests/cluster/one_node_slurm.sh
 
 bench: $(READY)
 	pytest benchmarks --benchmark-columns=min,median,max --benchmark-sort=name
