@@ -9,6 +9,7 @@ import csv
 import re
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 RESULTS = Path("results", "smoke")
@@ -30,11 +31,11 @@ def content(path: Path) -> object:
         return [{key: cell for key, cell in row.items() if "seconds" not in key} for row in csv.DictReader(file)]
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("work", type=Path, help="folder with the clones cluster and local, and their logs")
     parser.add_argument("--killed", type=int, default=0, help="jobs that were killed, and so must have been retried")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     cluster, local = options.work / "cluster", options.work / "local"
     log = (options.work / "cluster.log").read_text(encoding="utf-8")
     ended = re.findall(r"JobState=(\S+)", (options.work / "state" / "jobs.txt").read_text(encoding="utf-8"))
