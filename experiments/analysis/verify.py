@@ -46,16 +46,16 @@ class Report:
     checks: list[Check] = field(default_factory=list)
     drift: list[str] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
-    notes: dict[tuple[str, str], int] = field(default_factory=dict)
+    notes: dict[tuple[str, str, str], int] = field(default_factory=dict)
 
     @property
     def rerun(self) -> str:
         """The command that makes anew what is missing or stale."""
         return f"snakemake --configfile {self.config} --cores 2"
 
-    def note(self, place: str, text: str) -> None:
-        """Count a notice that several runs of one place share."""
-        self.notes[place, text] = self.notes.get((place, text), 0) + 1
+    def note(self, place: str, what: str, remedy: str = "") -> None:
+        """Count a notice that several runs or files of one place share."""
+        self.notes[place, what, remedy] = self.notes.get((place, what, remedy), 0) + 1
 
     def hash_all(self) -> None:
         """Hash every file once and hold it against all that is expected of it."""
@@ -88,13 +88,15 @@ def verify(settings: Settings, config: str) -> Report:
     data = known_data(settings)
     for folder in _run_folders(settings, report):
         _run(folder, report, data)
-    remedy = "remove it and run python -m experiments.data fetch " + " ".join(data_sets(settings))
-    report.checks += [Check(Path(settings.data_dir, name), checksum, remedy) for name, checksum in data.items()]
+    for name, checksum in data.items():
+        remedy = f"remove it and run python -m experiments.data fetch {name.split('/')[0]}"
+        report.checks.append(Check(Path(settings.data_dir, name), checksum, remedy))
     _lineage(settings, report)
     _reference(settings, report)
     _leftovers(settings, report)
     report.hash_all()
-    report.notices += [f"{place}: {count} {text}" for (place, text), count in report.notes.items()]
+    for (place, what, remedy), count in report.notes.items():
+        report.notices.append(f"{place}: {what}: {count}{'; ' if remedy else ''}{remedy}")
     return report
 
 
@@ -124,11 +126,13 @@ def _run_folders(settings: Settings, report: Report) -> list[Path]:
     expected = {run_folder(settings.scale, *run) for run in reading.runs_of(settings)}
     there = {path.parent for path in (reading.results(settings) / "runs").glob("*/*/*/config.yaml")}
     for folder in sorted(expected | there):
-        if not all((folder / name).exists() for name in ("metrics.json", "provenance.json", "config.yaml")):
-            report.drift.append(f"{folder}: expected a finished run, found none; run {report.rerun}")
+        finished = all((folder / name).exists() for name in ("metrics.json", "provenance.json", "config.yaml"))
+        if not finished:
             there.discard(folder)
-        elif folder not in expected:
-            report.note(str(folder.parent), f"of its runs not in {report.config}; remove what is not wanted")
+        if folder not in expected:
+            report.note(str(folder.parent), f"runs that {report.config} does not name", "remove what is not wanted")
+        elif not finished:
+            report.drift.append(f"{folder}: expected a finished run, found none; run {report.rerun}")
     return sorted(there)
 
 
@@ -146,9 +150,15 @@ def _run(folder: Path, report: Report, data: dict[str, str]) -> None:
         accounted = {*provenance["files"], "provenance.json"}
         for path in sorted(folder.iterdir()):
             if path.name not in accounted and not path.name.startswith((".", "checkpoint")):
-                report.note(place, f"runs with {path.name}, of which their provenance does not speak")
+                report.note(
+                    place,
+                    f"runs with {path.name}, of which their provenance does not speak",
+                    "remove what is not wanted",
+                )
     else:
-        report.note(place, "runs made before files were hashed, cannot be verified; remove them and run them again")
+        report.note(
+            place, "runs made before files were hashed, not to be verified", f"remove them and run {report.rerun}"
+        )
     recorded = provenance.get("config_hash")
     if recorded is not None and recorded != (found := config_hash(config)):
         report.drift.append(
@@ -164,7 +174,7 @@ def _run(folder: Path, report: Report, data: dict[str, str]) -> None:
     present = _code(config["experiment"], config)
     if config["code"] != present:
         report.note(
-            place, f"runs made by other code ({config['code']}, here is {present}); intact, {report.rerun} renews them"
+            place, f"runs made by other code ({config['code']}, here is {present})", f"{report.rerun} renews them"
         )
 
 
@@ -212,12 +222,12 @@ def _lineage(settings: Settings, report: Report) -> None:
         report.checks += [Check(Path(run, "provenance.json"), digest, stale) for run, digest in record.runs.items()]
         place = str(reading.results(settings) / "lineage")
         if record.code != (present := lineage.code_fingerprint()):
-            report.note(place, f"records of other code ({record.code}, here is {present}); run {report.rerun}")
+            report.note(place, f"records of other code ({record.code}, here is {present})", f"run {report.rerun}")
         if record.made_on["dirty"]:
             report.note(place, "records of outputs made with uncommitted changes")
     for path in made(settings):
         if path.as_posix() not in recorded:
-            report.note(str(path.parent), f"files without a record of how they were made; run {report.rerun}")
+            report.note(str(path.parent), "files without a record of how they were made", f"run {report.rerun}")
 
 
 def made(settings: Settings) -> Iterator[Path]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -139,6 +140,14 @@ def test_the_manuscript_is_traced_through_its_tables_and_figures_to_the_runs(ana
     assert f"from     {TABLE}  sha256 {made.fingerprint_of(TABLE)[:12]}, CHANGED" in describe(
         trace("results/made/paper.pdf")
     )
+
+
+def test_all_that_the_manuscript_opens_is_of_a_kind_that_its_record_names():
+    text = (made.ROOT / "paper" / "paper.typ").read_text(encoding="utf-8")
+    opened = re.findall(r"\b(?:csv|json|yaml|toml|xml|read|image|bibliography)\((\w+ \+ \"/|[^)+,]*)", text)
+    assert {'results + "/', 'figures + "/', '"published.yaml"'} <= set(opened)
+    known = re.compile(r'(results|figures) \+ "/|"published\.yaml|"/results/')
+    assert [start for start in opened if not known.match(start)] == []
 
 
 def test_a_run_folder_is_traced_too_and_an_old_one_says_what_it_lacks(analysed):

@@ -1,6 +1,7 @@
 """What has changed since it was made is named, and nothing else is."""
 
 import json
+import shutil
 from pathlib import Path
 
 import finished_scale as made
@@ -68,6 +69,17 @@ def test_a_missing_run_is_named():
     )
 
 
+def test_a_run_that_the_scale_does_not_name_is_a_notice():
+    shutil.copytree(made.RUN, made.RUN.with_name("seed-7"))
+    assert report().drift == []
+    made.flip_a_byte(made.RUN.with_name("seed-7") / "history.csv")
+    assert names(report().drift) == {f"{made.RUN.with_name('seed-7')}/history.csv"}
+    (made.RUN.with_name("seed-7") / "metrics.json").unlink()
+    found = report()
+    assert found.drift == []
+    assert any("runs that config/made.yaml does not name: 1; " in line for line in found.notices)
+
+
 def test_a_run_made_anew_after_its_table_is_drift_of_the_table():
     made.make_run(seconds=99.0)
     (line, *others) = report().drift
@@ -95,24 +107,24 @@ def test_other_code_is_a_notice(monkeypatch):
     found = report()
     verify._fingerprint.cache_clear()
     assert found.drift == []
-    assert any("1 runs made by other code" in line and "0" * 16 in line for line in found.notices)
+    assert any("runs made by other code" in line and f"here is {'0' * 16}): 1; " in line for line in found.notices)
 
 
 def test_a_run_from_before_files_were_hashed_is_a_notice():
     provenance = json.loads((made.RUN / "provenance.json").read_text())
     provenance = {key: value for key, value in provenance.items() if key not in ("files", "config_hash")}
     write_json(made.RUN / "provenance.json", provenance)
-    assert any("1 runs made before files were hashed" in line for line in report().notices)
+    assert any("runs made before files were hashed, not to be verified: 1; " in line for line in report().notices)
 
 
 def test_outputs_without_a_record_are_a_notice():
     for record in Path("results/made/lineage").iterdir():
         record.unlink()
     assert report().drift == []
-    assert {(line.split(":")[0], line.split()[1]) for line in notices()} == {
-        ("results/made", "3"),
-        ("results/made/tables", "6"),
-        ("figures/made", "2"),
+    assert {line.split(";")[0] for line in notices()} == {
+        "results/made: files without a record of how they were made: 3",
+        "results/made/tables: files without a record of how they were made: 6",
+        "figures/made: files without a record of how they were made: 2",
     }
 
 
@@ -124,7 +136,7 @@ def test_leftovers_and_files_of_nobody_are_notices(tmp_path):
         (made.RUN / "extra.txt").write_text("mine")
         found = notices()
     assert [line.split(":")[0] for line in found if "cut off" in line] == [f"results/made/tables/{temporary.name}"]
-    assert any("1 runs with extra.txt" in line for line in found)
+    assert any("runs with extra.txt, of which their provenance does not speak: 1" in line for line in found)
 
 
 def test_the_committed_reference_is_hashed_too():
