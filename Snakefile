@@ -74,8 +74,9 @@ def runs_of(experiment):
     return expand(f"{RUNS}/{experiment}/{{run}}/{{file}}", run=RUNS_OF[experiment], file=[*RESULT_FILES, "samples.npz"])
 
 
-def run_outputs(folder):
-    return [f"{RUNS}/{folder}/{file}" for file in [*RESULT_FILES, "samples.npz"]]
+def run_outputs(folder, *more):
+    """What a run leaves; not its checkpoint.pt, since Snakemake deletes the outputs of a job that fails."""
+    return [f"{RUNS}/{folder}/{file}" for file in [*RESULT_FILES, *more]]
 
 
 def rules_of(experiment, method):
@@ -139,7 +140,7 @@ rule gradient_descent:
     input:
         suite.source_files("gradient_descent"),
     output:
-        run_outputs("gradient_descent/{function}-{rule}/seed-{seed}"),
+        run_outputs("gradient_descent/{function}-{rule}/seed-{seed}", "samples.npz"),
     params:
         identity=lambda wildcards: identity("gradient_descent"),
     priority: 10  # the longest jobs start first, so that no core is idle at the end
@@ -160,7 +161,7 @@ rule digit_classifier:
         rules.fetch_mnist.output,
         suite.source_files("digit_classifier"),
     output:
-        [f"{RUNS}/digit_classifier/default/seed-{{seed}}/{file}" for file in [*RESULT_FILES, "checkpoint.pt"]],
+        run_outputs("digit_classifier/default/seed-{seed}", "weights.pt"),
     params:
         identity=lambda wildcards: identity("digit_classifier"),
     resources:
@@ -183,7 +184,7 @@ rule sparse_autoencoder:
         [
             output
             for seed in AUTOENCODER_SEEDS
-            for output in run_outputs(f"sparse_autoencoder/{{method}}/seed-{seed}")
+            for output in run_outputs(f"sparse_autoencoder/{{method}}/seed-{seed}", "samples.npz", "weights.pt")
         ],
     params:
         identity=lambda wildcards: identity("sparse_autoencoder", method=wildcards.method),
@@ -205,7 +206,7 @@ rule introvae:
         lambda wildcards: f"{RESULTS}/{SETTINGS.introvae.dataset}.verified",
         lambda wildcards: suite.source_files("introvae", rules_of("introvae", wildcards.method)),
     output:
-        run_outputs("introvae/{method}/seed-{seed}"),
+        run_outputs("introvae/{method}/seed-{seed}", "samples.npz", "weights.pt"),
     params:
         identity=lambda wildcards: identity("introvae", method=wildcards.method),
     priority: 5
@@ -228,7 +229,7 @@ rule niqe_collapse:
         f"{RESULTS}/orl-faces.verified",
         suite.source_files("niqe_collapse"),
     output:
-        run_outputs("niqe_collapse/default/seed-{seed}"),
+        run_outputs("niqe_collapse/default/seed-{seed}", "samples.npz"),
     params:
         identity=lambda wildcards: identity("niqe_collapse"),
     log:
@@ -244,7 +245,7 @@ rule five_rules:
         rules.fetch_mnist.output,
         lambda wildcards: suite.source_files("five_rules", suite.rules_of(SETTINGS.five_rules.model_dump())),
     output:
-        run_outputs("five_rules/default/seed-{seed}"),
+        run_outputs("five_rules/default/seed-{seed}", "samples.npz"),
     params:
         identity=lambda wildcards: identity("five_rules"),
     log:
@@ -259,7 +260,7 @@ rule step_cost:
     input:
         suite.source_files("step_cost"),
     output:
-        run_outputs("step_cost/default/seed-{seed}"),
+        run_outputs("step_cost/default/seed-{seed}", "samples.npz"),
     params:
         identity=lambda wildcards: [identity(name) for name in ("step_cost", *suite.TIMED)],
     threads: workflow.cores or 1  # it measures time, so nothing may run beside it; a cluster's profile gives it a node
