@@ -6,27 +6,16 @@
 
 import os
 import sys
-from hashlib import sha256
 
 sys.path.insert(0, workflow.basedir)
-from experiments import config as suite, sources
+from experiments import checks, config as suite, job_needs, sources
 
 if not workflow.overwrite_configfiles:
     raise WorkflowError("name a scale: snakemake --configfile config/laptop.yaml --cores 2")
 CONFIG = os.path.relpath(workflow.overwrite_configfiles[-1])
 try:
     SETTINGS = suite.load(CONFIG)
-    # The check of the weighting rules imports torch, half of the time of a dry run, so what passed is not checked again,
-    # nor by a cluster's jobs.
-    checked = sha256(SETTINGS.model_dump_json().encode())
-    for path in sorted([*Path("experiments/weightings").glob("*.py"), *Path("softadapt").glob("*.py")]):
-        checked.update(path.read_bytes())
-    if not (passed := Path(".snakemake/checked", checked.hexdigest())).exists():
-        from experiments import weightings
-
-        weightings.check(SETTINGS, CONFIG)
-        passed.parent.mkdir(parents=True, exist_ok=True)
-        passed.touch()
+    checks.check_weightings(SETTINGS, CONFIG)
 except suite.UserError as error:
     print(f"error: {error}", file=sys.stderr)
     os._exit(2)  # one line for a user's mistake; an exception would be printed with the Snakefile's traceback
@@ -40,33 +29,23 @@ RESULT_FILES = ["config.yaml", "history.csv", "metrics.json", "provenance.json"]
 # IntroVAE trains data parallel where a job has several GPUs
 INTROVAE = f"torchrun --standalone --nproc-per-node {SETTINGS.gpus}" if SETTINGS.gpus > 1 else "python"
 
-# experiment -> its runs, and what a job asks a scheduler for, more with every attempt: a few times the minutes that the
-# laptop scale took, in proportion to the work, and twice its memory. A scale may leave experiments out.
-RUNS_OF, MINUTES, MEGABYTES = {}, {}, {}
+# experiment -> its runs; a scale may leave experiments out
+RUNS_OF = {}
 AUTOENCODER_SEEDS = [0]
 if section := SETTINGS.gradient_descent:
     sweeps = expand("{function}-{rule}", function=["rosenbrock", "beale"], rule=["fixed", "barzilai_borwein"])
     RUNS_OF["gradient_descent"] = expand("{sweep}/seed-{seed}", sweep=sweeps, seed=section.seed)
-    step_sizes = section.step_sizes.count + section.step_sizes.refined
-    MINUTES["gradient_descent"] = 10 + section.starts * step_sizes * section.max_steps / 5e6
-if section := SETTINGS.digit_classifier:
-    MINUTES["digit_classifier"] = 10 + section.epochs * section.train_images / 1e5
 if section := SETTINGS.sparse_autoencoder:
     AUTOENCODER_SEEDS = section.seeds
     RUNS_OF["sparse_autoencoder"] = expand("{method}/seed-{seed}", method=section.all_methods(), seed=section.seeds)
-    MINUTES["sparse_autoencoder"] = 10 + len(section.seeds) * section.epochs * section.train_images / 5e5
 if section := SETTINGS.introvae:
     RUNS_OF["introvae"] = expand("{method}/seed-{seed}", method=section.methods, seed=section.seeds)
-    MEGABYTES["introvae"] = {"orl-faces": 2500, "celeba": 16000}[section.dataset] * max(1, SETTINGS.gpus)
-    images = {"orl-faces": 400, "celeba": 202599}[section.dataset]
-    MINUTES["introvae"] = 10 + section.epochs * images * section.image_size**2 / (1e8 * SETTINGS.gpus or 2e6)
 if section := SETTINGS.niqe_collapse:
     RUNS_OF["niqe_collapse"] = [f"default/seed-{section.seed}"]
 if section := SETTINGS.five_rules:
     RUNS_OF["five_rules"] = [f"default/seed-{section.seed}"]
 if section := SETTINGS.step_cost:
     RUNS_OF["step_cost"] = [f"default/seed-{section.seed}"]
-    MINUTES["step_cost"] = 60
 
 # figure or table -> its caption in the report
 FIGURES_OF = {
@@ -95,8 +74,9 @@ def runs_of(experiment):
     return expand(f"{RUNS}/{experiment}/{{run}}/{{file}}", run=RUNS_OF[experiment], file=[*RESULT_FILES, "samples.npz"])
 
 
-def run_outputs(folder):
-    return [f"{RUNS}/{folder}/{file}" for file in [*RESULT_FILES, "samples.npz"]]
+def run_outputs(folder, *more):
+    """What a run leaves; not its checkpoint.pt, since Snakemake deletes the outputs of a job that fails."""
+    return [f"{RUNS}/{folder}/{file}" for file in [*RESULT_FILES, *more]]
 
 
 def rules_of(experiment, method):
@@ -113,12 +93,11 @@ def identity(experiment, **which):
 
 
 def memory(experiment):
-    return lambda wildcards, attempt: attempt * MEGABYTES.get(experiment, 2500)
+    return lambda wildcards, attempt: job_needs.megabytes(SETTINGS, experiment, attempt)
 
 
 def minutes(experiment):
-    """No more than a day, which many partitions allow at most: a run that is stopped there is resumed by the next attempt."""
-    return lambda wildcards, attempt: min(24 * 60, int(attempt * MINUTES[experiment]))
+    return lambda wildcards, attempt: job_needs.minutes(SETTINGS, experiment, attempt)
 
 
 wildcard_constraints:
@@ -161,7 +140,7 @@ rule gradient_descent:
     input:
         sources.source_files("gradient_descent"),
     output:
-        run_outputs("gradient_descent/{function}-{rule}/seed-{seed}"),
+        run_outputs("gradient_descent/{function}-{rule}/seed-{seed}", "samples.npz"),
     params:
         identity=lambda wildcards: identity("gradient_descent"),
     priority: 10  # the longest jobs start first, so that no core is idle at the end
@@ -182,7 +161,7 @@ rule digit_classifier:
         rules.fetch_mnist.output,
         sources.source_files("digit_classifier"),
     output:
-        [f"{RUNS}/digit_classifier/default/seed-{{seed}}/{file}" for file in [*RESULT_FILES, "checkpoint.pt"]],
+        run_outputs("digit_classifier/default/seed-{seed}", "weights.pt"),
     params:
         identity=lambda wildcards: identity("digit_classifier"),
     resources:
@@ -205,7 +184,7 @@ rule sparse_autoencoder:
         [
             output
             for seed in AUTOENCODER_SEEDS
-            for output in run_outputs(f"sparse_autoencoder/{{method}}/seed-{seed}")
+            for output in run_outputs(f"sparse_autoencoder/{{method}}/seed-{seed}", "samples.npz", "weights.pt")
         ],
     params:
         identity=lambda wildcards: identity("sparse_autoencoder", method=wildcards.method),
@@ -227,7 +206,7 @@ rule introvae:
         lambda wildcards: f"{RESULTS}/{SETTINGS.introvae.dataset}.verified",
         lambda wildcards: sources.source_files("introvae", rules_of("introvae", wildcards.method)),
     output:
-        run_outputs("introvae/{method}/seed-{seed}"),
+        run_outputs("introvae/{method}/seed-{seed}", "samples.npz", "weights.pt"),
     params:
         identity=lambda wildcards: identity("introvae", method=wildcards.method),
     priority: 5
@@ -250,7 +229,7 @@ rule niqe_collapse:
         f"{RESULTS}/orl-faces.verified",
         sources.source_files("niqe_collapse"),
     output:
-        run_outputs("niqe_collapse/default/seed-{seed}"),
+        run_outputs("niqe_collapse/default/seed-{seed}", "samples.npz"),
     params:
         identity=lambda wildcards: identity("niqe_collapse"),
     log:
@@ -266,7 +245,7 @@ rule five_rules:
         rules.fetch_mnist.output,
         lambda wildcards: sources.source_files("five_rules", sources.rules_of(SETTINGS.five_rules.model_dump())),
     output:
-        run_outputs("five_rules/default/seed-{seed}"),
+        run_outputs("five_rules/default/seed-{seed}", "samples.npz"),
     params:
         identity=lambda wildcards: identity("five_rules"),
     log:
@@ -281,13 +260,13 @@ rule step_cost:
     input:
         sources.source_files("step_cost"),
     output:
-        run_outputs("step_cost/default/seed-{seed}"),
+        run_outputs("step_cost/default/seed-{seed}", "samples.npz"),
     params:
         identity=lambda wildcards: [identity(name) for name in ("step_cost", *suite.TIMED)],
     threads: workflow.cores or 1  # it measures time, so nothing may run beside it; a cluster's profile gives it a node
     resources:
         gpu=min(1, SETTINGS.gpus),
-        mem_mb=memory("introvae"),  # it steps the same networks
+        mem_mb=memory("step_cost"),
         runtime=minutes("step_cost"),
     log:
         f"{LOGS}/step_cost-{{seed}}.log",

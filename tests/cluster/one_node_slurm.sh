@@ -58,10 +58,10 @@ for _ in $(seq 60); do [ "$(sinfo --noheader --format=%T 2> /dev/null)" = idle ]
 [ "$(sinfo --noheader --format=%T)" = idle ] || { tail "$WORK"/state/*.log; refuse "SLURM's node did not come up"; }
 sinfo --version
 
-clone() {
-  git clone --quiet . "$WORK/$1"
-  ln -s "$(realpath data)" "$WORK/$1/data"
-}
+for clone in cluster local; do  # both now, so that they are of one commit
+  git clone --quiet . "$WORK/$clone"
+  ln -s "$(realpath data)" "$WORK/$clone/data"
+done
 
 # Process id of a training of IntroVAE by this method under SLURM, once it is under way.
 training() {
@@ -82,7 +82,6 @@ training() {
 
 echo "== the smoke scale through SLURM"
 PYTHON=$(realpath "$(python -c 'import sys; print(sys.executable)')")
-clone cluster
 (
   cd "$WORK"/cluster
   # Not in the profile, since these are this cluster's: no accounts, no accounting, and an answer soon.
@@ -103,10 +102,9 @@ echo "kill -KILL $process: IntroVAE, softadapt, seed 0"
 wait "$WORKFLOW" || { tail -n 60 "$WORK"/cluster.log; exit 1; }
 
 echo "== the smoke scale on this machine without SLURM"
-clone local
 (cd "$WORK"/local && exec snakemake --configfile config/smoke.yaml --cores "$CORES" > "$WORK"/local.log 2>&1) &
 STARTED+=("$!")
 wait "$!" || { tail -n 60 "$WORK"/local.log; exit 1; }
 
-echo "== summary"
+echo "== summary of $(git -C "$WORK"/local rev-parse --short HEAD), $(date -I)"
 python tests/cluster/compare.py "$WORK" --killed 2
