@@ -3,6 +3,7 @@
 #   make reproduce    set up what is missing, then the laptop scale: tables, figures, paper, report
 #   make test         set up what is missing, then unit tests, lint and types
 #   make smoke        the same workflow as reproduce on tiny budgets, in minutes
+#   make cluster-test the smoke scale through a SLURM that is set up for it (docs/cluster.md); on Debian, as root
 #   make verify       re-hash data, runs, tables, figures and paper against their records: what has changed since?
 #   make compare      hold tables, claims and numbers against results/reference: what came out otherwise?
 #   make trace FILE=results/laptop/paper.pdf     what was it made from?
@@ -18,7 +19,7 @@ VENV := .venv
 READY := $(VENV)/ready
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: setup reproduce smoke verify compare trace test bench clean
+.PHONY: setup reproduce smoke verify compare trace test cluster-test bench clean
 
 setup: $(READY)
 
@@ -50,6 +51,10 @@ test: $(READY)
 	ruff format --check .
 	mypy
 	pytest -n $(CORES)
+
+cluster-test: $(READY)
+	python -m pip install --quiet --disable-pip-version-check --requirement profiles/slurm/requirements.lock
+	tests/cluster/one_node_slurm.sh
 
 bench: $(READY)
 	pytest benchmarks --benchmark-columns=min,median,max --benchmark-sort=name

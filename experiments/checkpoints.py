@@ -6,6 +6,7 @@ hence they are checked here first: a flipped bit would otherwise be trained on.
 """
 
 import random
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -32,12 +33,12 @@ def write(folder: Path, content: Mapping[str, Any]) -> None:
             newest.replace(folder / PREVIOUS)
 
 
-def read(path: Path, keys: set[str]) -> dict[str, Any]:
+def read(path: Path, parts: Mapping[str, type]) -> dict[str, Any]:
     """Return the content of a checkpoint, on the CPU.
 
     Args:
         path: of the file.
-        keys: what it must hold.
+        parts: what it must hold, each with its type.
 
     Raises:
         Damaged: if the file is cut short or altered, holds something else, or would run code.
@@ -47,13 +48,14 @@ def read(path: Path, keys: set[str]) -> dict[str, Any]:
             altered = archive.testzip()
         if altered is not None:
             raise Damaged(f"the checksum of its part {altered} is wrong")
-        content = torch.load(path, weights_only=True, map_location="cpu")
+        with warnings.catch_warnings(action="ignore"):  # of pickles that torch did not write
+            content = torch.load(path, weights_only=True, map_location="cpu")
     except Damaged:
         raise
     except Exception as error:  # whatever a reader makes of arbitrary bytes
         raise Damaged(" ".join(str(error).split())[:200] or type(error).__name__) from error
-    if not isinstance(content, dict) or not keys <= content.keys():
-        raise Damaged(f"it does not hold {', '.join(sorted(keys))}")
+    if not isinstance(content, dict) or not all(isinstance(content.get(key), kind) for key, kind in parts.items()):
+        raise Damaged(f"it does not hold {', '.join(sorted(parts))}")
     return content
 
 

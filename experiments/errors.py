@@ -18,6 +18,9 @@ EXIT_INTERRUPTED = 130
 class UserError(Exception):
     """A mistake in the user's input, stated in one line that names the file, key or option and the remedy."""
 
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.splitlines()))  # names and values that it quotes may hold line ends
+
 
 class Interrupted(BaseException):
     """SIGTERM or Ctrl-C; no `Exception`, so that nothing takes it for a failure that it can handle."""

@@ -38,9 +38,9 @@ import torch
 import yaml
 
 from experiments import checkpoints
-from experiments.config import rules_of, source_files
 from experiments.errors import Interrupted, UserError, on_signals
 from experiments.files import atomic_path, json_text, remove_leftovers, sha256, write_text
+from experiments.sources import rules_of, source_files
 
 CHECKPOINT_INTERVAL = 20.0
 """Seconds of training that a killed process may cost, unless the command line says otherwise."""
@@ -51,6 +51,9 @@ _CHECKPOINT_SHARE = 50
 _RESULTS = ("metrics.json", "history.csv", "samples.npz", "weights.pt", "provenance.json")
 
 _CHECKPOINTS = (checkpoints.NEWEST, checkpoints.PREVIOUS)
+
+_PARTS = {"config": dict, "state": dict, "history": list, "seconds": float, "random": dict}
+"""Of a checkpoint, each with its type."""
 
 _VERSIONS = ("torch", "torchvision", "numpy", "scipy", "scikit-image", "piq", "pandas", "matplotlib", "snakemake")
 
@@ -187,7 +190,7 @@ class Run:
             if not path.exists():
                 continue
             try:
-                saved = checkpoints.read(path, {"config", "state", "history", "seconds", "random"})
+                saved = checkpoints.read(path, _PARTS)
             except checkpoints.Damaged as error:
                 damaged.append(f"{path}: not a usable checkpoint ({error})")
                 self._stale.append(path.name)

@@ -91,12 +91,10 @@ def test_imports_run_one_way(path):
             if path.parts[1] != "analysis":
                 assert rest[0] != "analysis", f"{path} imports the analysis"
             else:
-                audit = (
-                    {"data", "progress", "runs"} if path.name == "verify.py" else set()
-                )  # it hashes what those wrote
-                assert rest[0] in audit | {"analysis", "config", "environment", "errors", "files"}, (
-                    f"{path} reads more than run folders: {name}"
-                )
+                allowed = {"analysis", "config", "environment", "errors", "files", "sources"}
+                if path.name == "verify.py":  # it hashes what those wrote
+                    allowed |= {"data", "progress", "runs"}
+                assert rest[0] in allowed, f"{path} reads more than run folders: {name}"
 
 
 def test_library_and_models_import_torch_only():

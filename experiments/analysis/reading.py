@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 
 from experiments.analysis import lineage
-from experiments.config import SOURCES, Settings, load, read_yaml, require, run_folder
+from experiments.config import Settings, load, read_yaml, require, run_folder
 from experiments.errors import UserError
+from experiments.sources import SOURCES
 
 STEP_RULES = ("fixed", "barzilai_borwein")
 """Step rules of the descent; a run of each for every test function."""

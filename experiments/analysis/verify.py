@@ -19,10 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from experiments.analysis import lineage, reading
-from experiments.config import SOURCES, Settings, read_yaml, rules_of, run_folder
+from experiments.config import Settings, read_yaml, run_folder
 from experiments.errors import UserError, run_main
 from experiments.files import leftovers, sha256
 from experiments.progress import progress_bar
+from experiments.sources import SOURCES, rules_of
 
 DIGITS = 12
 """Digits of a checksum that are shown."""
