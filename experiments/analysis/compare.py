@@ -193,7 +193,7 @@ def describe(comparisons: list[Comparison], differing: list[str] | None) -> str:
     if differing is None:
         lines.append("machine  unknown, since the run folders or the reference's summary are not there")
     elif differing:
-        lines.append(f"machine  the runs are of another: {'; '.join(differing)}")
+        lines.append(f"machine  the runs differ from those of the reference in: {'; '.join(differing)}")
     else:
         lines.append("machine  processor, versions and code of the reference: all but times should be equal to the bit")
         lines += [f"unequal  {c}" for c in unequal[:SHOWN]]

@@ -171,7 +171,7 @@ def _run(folder: Path, report: Report, data: dict[str, str]) -> None:
             )
     if provenance["dirty"]:
         report.note(place, "runs made with uncommitted changes")
-    present = _code(config["experiment"], config)
+    present = _fingerprint(config["experiment"], tuple(rules_of(config)))
     if config["code"] != present:
         report.note(
             place, f"runs made by other code ({config['code']}, here is {present})", f"{report.rerun} renews them"
@@ -195,13 +195,9 @@ def _config(folder: Path, report: Report) -> dict[str, Any] | None:
         return None
 
 
-def _code(experiment: str, config: dict[str, Any]) -> str:
-    """Fingerprint of the present code of a run; a word where there is no such code any more."""
-    return _fingerprint(experiment, tuple(rules_of(config)))
-
-
 @cache
 def _fingerprint(experiment: str, rules: tuple[str, ...]) -> str:
+    """Fingerprint of the present code of a run; a word where there is no such code any more."""
     from experiments.runs import code_fingerprint
 
     try:

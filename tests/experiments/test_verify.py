@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from experiments.analysis import reference, verify
+from experiments.config import load
 from experiments.errors import UserError
 from experiments.files import write_json
 
@@ -85,6 +86,25 @@ def test_a_run_made_anew_after_its_table_is_drift_of_the_table():
     (line, *others) = report().drift
     assert line.startswith(f"{made.RUN}/provenance.json: expected ")
     assert all("changed since it was read, so run python -m experiments.analysis." in line for line in (line, *others))
+
+
+def test_a_scale_is_held_against_its_own_data_sets_alone():
+    assert verify.known_data(made.scale()).keys() == {"orl-faces/images.npy"}
+    celeba = load(made.ROOT / "config" / "celeba-10k.yaml")
+    assert verify.data_sets(celeba) == ["celeba"]
+    assert verify.known_data(celeba) == {}  # what its runs recorded counts
+
+
+def test_data_without_a_published_checksum_is_held_against_what_the_runs_saw():
+    cache = Path("data/celeba/images-64.npy")
+    cache.parent.mkdir()
+    cache.write_bytes(b"celebrities")
+    provenance = json.loads((made.RUN / "provenance.json").read_text())
+    provenance["data"]["celeba/images-64.npy"] = made.fingerprint_of(cache)
+    write_json(made.RUN / "provenance.json", provenance)
+    assert "data/celeba/images-64.npy" not in names(report().drift)
+    made.flip_a_byte(cache)
+    assert "data/celeba/images-64.npy" in names(report().drift)
 
 
 def test_settings_that_are_not_those_that_were_run():
