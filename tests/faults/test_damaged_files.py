@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 import yaml
-from made_data import make_celeba, make_faces, make_mnist, tiny_settings
+from made_data import make_celeba, make_faces, make_mnist
 from processes import one_line
 from scenes import content
 
