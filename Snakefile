@@ -6,16 +6,27 @@
 
 import os
 import sys
+from hashlib import sha256
 
 sys.path.insert(0, workflow.basedir)
-from experiments import config as suite, weightings
+from experiments import config as suite, sources
 
 if not workflow.overwrite_configfiles:
     raise WorkflowError("name a scale: snakemake --configfile config/laptop.yaml --cores 2")
 CONFIG = os.path.relpath(workflow.overwrite_configfiles[-1])
 try:
     SETTINGS = suite.load(CONFIG)
-    weightings.check(SETTINGS, CONFIG)
+    # The check of the weighting rules imports torch, half of the time of a dry run, so what passed is not checked again,
+    # nor by a cluster's jobs.
+    checked = sha256(SETTINGS.model_dump_json().encode())
+    for path in sorted([*Path("experiments/weightings").glob("*.py"), *Path("softadapt").glob("*.py")]):
+        checked.update(path.read_bytes())
+    if not (passed := Path(".snakemake/checked", checked.hexdigest())).exists():
+        from experiments import weightings
+
+        weightings.check(SETTINGS, CONFIG)
+        passed.parent.mkdir(parents=True, exist_ok=True)
+        passed.touch()
 except suite.UserError as error:
     print(f"error: {error}", file=sys.stderr)
     os._exit(2)  # one line for a user's mistake; an exception would be printed with the Snakefile's traceback
@@ -26,23 +37,36 @@ RUNS, LOGS, TIMES = f"{RESULTS}/runs", f"{RESULTS}/logs", f"{RESULTS}/benchmarks
 ANALYSIS = sorted(str(path) for path in Path("experiments/analysis").glob("*.py"))
 RESULT_FILES = ["config.yaml", "history.csv", "metrics.json", "provenance.json"]
 
-# experiment -> its runs; a scale may leave experiments out
-RUNS_OF = {}
+# IntroVAE trains data parallel where a job has several GPUs
+INTROVAE = f"torchrun --standalone --nproc-per-node {SETTINGS.gpus}" if SETTINGS.gpus > 1 else "python"
+
+# experiment -> its runs, and what a job asks a scheduler for, more with every attempt: a few times the minutes that the
+# laptop scale took, in proportion to the work, and twice its memory. A scale may leave experiments out.
+RUNS_OF, MINUTES, MEGABYTES = {}, {}, {}
 AUTOENCODER_SEEDS = [0]
 if section := SETTINGS.gradient_descent:
     sweeps = expand("{function}-{rule}", function=["rosenbrock", "beale"], rule=["fixed", "barzilai_borwein"])
     RUNS_OF["gradient_descent"] = expand("{sweep}/seed-{seed}", sweep=sweeps, seed=section.seed)
+    step_sizes = section.step_sizes.count + section.step_sizes.refined
+    MINUTES["gradient_descent"] = 10 + section.starts * step_sizes * section.max_steps / 5e6
+if section := SETTINGS.digit_classifier:
+    MINUTES["digit_classifier"] = 10 + section.epochs * section.train_images / 1e5
 if section := SETTINGS.sparse_autoencoder:
     AUTOENCODER_SEEDS = section.seeds
     RUNS_OF["sparse_autoencoder"] = expand("{method}/seed-{seed}", method=section.all_methods(), seed=section.seeds)
+    MINUTES["sparse_autoencoder"] = 10 + len(section.seeds) * section.epochs * section.train_images / 5e5
 if section := SETTINGS.introvae:
     RUNS_OF["introvae"] = expand("{method}/seed-{seed}", method=section.methods, seed=section.seeds)
+    MEGABYTES["introvae"] = {"orl-faces": 2500, "celeba": 16000}[section.dataset] * max(1, SETTINGS.gpus)
+    images = {"orl-faces": 400, "celeba": 202599}[section.dataset]
+    MINUTES["introvae"] = 10 + section.epochs * images * section.image_size**2 / (1e8 * SETTINGS.gpus or 2e6)
 if section := SETTINGS.niqe_collapse:
     RUNS_OF["niqe_collapse"] = [f"default/seed-{section.seed}"]
 if section := SETTINGS.five_rules:
     RUNS_OF["five_rules"] = [f"default/seed-{section.seed}"]
 if section := SETTINGS.step_cost:
     RUNS_OF["step_cost"] = [f"default/seed-{section.seed}"]
+    MINUTES["step_cost"] = 60
 
 # figure or table -> its caption in the report
 FIGURES_OF = {
@@ -77,7 +101,7 @@ def run_outputs(folder):
 
 def rules_of(experiment, method):
     """The weighting rules of a method, whose files its runs depend on."""
-    return suite.rules_of(SETTINGS.methods_of(experiment)[method].model_dump())
+    return sources.rules_of(SETTINGS.methods_of(experiment)[method].model_dump())
 
 
 def identity(experiment, **which):
@@ -86,6 +110,15 @@ def identity(experiment, **which):
     if "method" in which:
         which["weighting"] = SETTINGS.methods_of(experiment)[which["method"]].model_dump_json()
     return which | {"settings": settings.model_dump_json(exclude={"seeds", "lambdas", "methods"})}
+
+
+def memory(experiment):
+    return lambda wildcards, attempt: attempt * MEGABYTES.get(experiment, 2500)
+
+
+def minutes(experiment):
+    """No more than a day, which many partitions allow at most: a run that is stopped there is resumed by the next attempt."""
+    return lambda wildcards, attempt: min(24 * 60, int(attempt * MINUTES[experiment]))
 
 
 wildcard_constraints:
@@ -126,12 +159,15 @@ rule fetch_faces:
 
 rule gradient_descent:
     input:
-        suite.source_files("gradient_descent"),
+        sources.source_files("gradient_descent"),
     output:
         run_outputs("gradient_descent/{function}-{rule}/seed-{seed}"),
     params:
         identity=lambda wildcards: identity("gradient_descent"),
     priority: 10  # the longest jobs start first, so that no core is idle at the end
+    resources:
+        mem_mb=memory("gradient_descent"),
+        runtime=minutes("gradient_descent"),
     log:
         f"{LOGS}/gradient_descent/{{function}}-{{rule}}-{{seed}}.log",
     benchmark:
@@ -144,11 +180,14 @@ rule gradient_descent:
 rule digit_classifier:
     input:
         rules.fetch_mnist.output,
-        suite.source_files("digit_classifier"),
+        sources.source_files("digit_classifier"),
     output:
         [f"{RUNS}/digit_classifier/default/seed-{{seed}}/{file}" for file in [*RESULT_FILES, "checkpoint.pt"]],
     params:
         identity=lambda wildcards: identity("digit_classifier"),
+    resources:
+        mem_mb=memory("digit_classifier"),
+        runtime=minutes("digit_classifier"),
     log:
         f"{LOGS}/digit_classifier-{{seed}}.log",
     benchmark:
@@ -161,7 +200,7 @@ rule sparse_autoencoder:
     input:
         rules.fetch_mnist.output,
         lambda wildcards: expand(rules.digit_classifier.output, seed=SETTINGS.digit_classifier.seed),
-        lambda wildcards: suite.source_files("sparse_autoencoder", rules_of("sparse_autoencoder", wildcards.method)),
+        lambda wildcards: sources.source_files("sparse_autoencoder", rules_of("sparse_autoencoder", wildcards.method)),
     output:  # runs are short: one process does all seeds of a method, and passes over those that are complete
         [
             output
@@ -171,6 +210,9 @@ rule sparse_autoencoder:
     params:
         identity=lambda wildcards: identity("sparse_autoencoder", method=wildcards.method),
         seeds=AUTOENCODER_SEEDS,
+    resources:
+        mem_mb=memory("sparse_autoencoder"),
+        runtime=minutes("sparse_autoencoder"),
     log:
         f"{LOGS}/sparse_autoencoder/{{method}}.log",
     benchmark:
@@ -183,25 +225,30 @@ rule sparse_autoencoder:
 rule introvae:
     input:
         lambda wildcards: f"{RESULTS}/{SETTINGS.introvae.dataset}.verified",
-        lambda wildcards: suite.source_files("introvae", rules_of("introvae", wildcards.method)),
+        lambda wildcards: sources.source_files("introvae", rules_of("introvae", wildcards.method)),
     output:
         run_outputs("introvae/{method}/seed-{seed}"),
     params:
         identity=lambda wildcards: identity("introvae", method=wildcards.method),
     priority: 5
+    threads: max(1, SETTINGS.gpus)
+    resources:
+        gpu=SETTINGS.gpus,
+        mem_mb=memory("introvae"),
+        runtime=minutes("introvae"),
     log:
         f"{LOGS}/introvae/{{method}}-{{seed}}.log",
     benchmark:
         f"{TIMES}/introvae/{{method}}-{{seed}}.tsv"
     shell:
-        "python -m experiments.introvae --config {CONFIG} --method {wildcards.method} "
+        "{INTROVAE} -m experiments.introvae --config {CONFIG} --method {wildcards.method} "
         "--seed {wildcards.seed} --overwrite > {log} 2>&1"
 
 
 rule niqe_collapse:
     input:
         f"{RESULTS}/orl-faces.verified",
-        suite.source_files("niqe_collapse"),
+        sources.source_files("niqe_collapse"),
     output:
         run_outputs("niqe_collapse/default/seed-{seed}"),
     params:
@@ -217,7 +264,7 @@ rule niqe_collapse:
 rule five_rules:
     input:
         rules.fetch_mnist.output,
-        lambda wildcards: suite.source_files("five_rules", suite.rules_of(SETTINGS.five_rules.model_dump())),
+        lambda wildcards: sources.source_files("five_rules", sources.rules_of(SETTINGS.five_rules.model_dump())),
     output:
         run_outputs("five_rules/default/seed-{seed}"),
     params:
@@ -232,12 +279,16 @@ rule five_rules:
 
 rule step_cost:
     input:
-        suite.source_files("step_cost"),
+        sources.source_files("step_cost"),
     output:
         run_outputs("step_cost/default/seed-{seed}"),
     params:
         identity=lambda wildcards: [identity(name) for name in ("step_cost", *suite.TIMED)],
-    threads: workflow.cores  # it measures time, so nothing may run beside it; itself it takes one thread
+    threads: workflow.cores or 1  # it measures time, so nothing may run beside it; a cluster's profile gives it a node
+    resources:
+        gpu=min(1, SETTINGS.gpus),
+        mem_mb=memory("introvae"),  # it steps the same networks
+        runtime=minutes("step_cost"),
     log:
         f"{LOGS}/step_cost-{{seed}}.log",
     benchmark:

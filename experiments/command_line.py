@@ -15,8 +15,9 @@ from typing import Any, get_args, get_origin
 import yaml
 from pydantic import BaseModel
 
-from experiments.config import WEIGHTINGS_FOLDER, Settings, read_yaml, require, run_folder, validate
+from experiments.config import Settings, read_yaml, require, run_folder, validate
 from experiments.errors import UserError
+from experiments.schema import WEIGHTINGS_FOLDER
 
 _KEEP = {"seeds", "seed", "methods"}
 """Keys that ``--seed`` and ``--method`` choose from."""

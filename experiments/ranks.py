@@ -60,9 +60,12 @@ class Ranks:
         return dict(zip(losses, averaged.unbind(), strict=True))
 
     def replicate(self, network: nn.Module) -> nn.Module:
-        """`network` with gradients averaged over the ranks after every backward pass to its parameters.
+        """`network` in a wrapper that averages over the ranks what a backward pass accumulates in its parameters.
 
-        Buffers are not sent about: batch statistics are those of the global batch on every rank already.
+        The averaging hangs on each parameter's accumulated gradient, which comes once per backward however many passes
+        through the wrapper it sums, so that ``backward(inputs=...)`` and a retained graph are served too; a backward that
+        only goes through the network averages nothing. Buffers are not sent about: batch statistics are those of the global
+        batch on every rank already.
         """
         if self.count == 1:
             return network

@@ -38,9 +38,9 @@ import torch
 import yaml
 
 from experiments import checkpoints
-from experiments.config import rules_of, source_files
 from experiments.errors import Interrupted, UserError, on_signals
 from experiments.files import atomic_path, json_text, remove_leftovers, sha256, write_text
+from experiments.sources import rules_of, source_files
 
 CHECKPOINT_INTERVAL = 20.0
 """Seconds of training that a killed process may cost, unless the command line says otherwise."""
@@ -301,7 +301,9 @@ class Run:
             return None
         try:
             previous = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
+        except (
+            Exception
+        ) as error:  # YAML's own, or whatever its reader makes of dates, numbers and depths that are none
             raise UserError(f"{path}: damaged; remove the folder to start over") from error
         if not isinstance(previous, dict):
             raise UserError(f"{path}: damaged; remove the folder to start over")

@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from experiments.analysis import lineage
 from experiments.files import atomic_path
 
 BLACK, ORANGE, GREEN, BLUE, VERMILION, PURPLE = "#000000", "#E69F00", "#009E73", "#0072B2", "#D55E00", "#CC79A7"
@@ -43,6 +44,7 @@ def save(figure: Figure, folder: Path, name: str) -> None:
         figure.savefig(content, format=suffix, metadata=metadata)
         with atomic_path(folder / f"{name}.{suffix}") as temporary:
             temporary.write_bytes(content.getbuffer())
+        lineage.wrote(folder / f"{name}.{suffix}")
     plt.close(figure)
 
 

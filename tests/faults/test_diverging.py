@@ -45,10 +45,10 @@ def test_a_loss_that_is_nan_at_one_step_is_one_line(place, tmp_path, what, call)
     assert leftovers(tmp_path / "run") == []
 
 
-@pytest.mark.parametrize("what", SPOILED)
-def test_a_learning_rate_that_is_too_large_is_one_line(place, tmp_path, what):
-    options = ["--minimum-accuracy", "0"] if what == "digit classifier" else []
-    process = place.start(what, tmp_path / "run", "--learning-rate", "1e30", *options)
+def test_a_learning_rate_that_is_too_large_is_one_line(place, tmp_path):
+    """The autoencoder survives it: its units die, and its outputs stay within 0 and 1."""
+    options = ["--learning-rate", "1e30", "--minimum-accuracy", "0"]
+    process = place.start("digit classifier", tmp_path / "run", *options)
     one_line(process, str(tmp_path / "run"), "not finite", "learning_rate")
     assert leftovers(tmp_path / "run") == []
 
