@@ -5,6 +5,7 @@ A checkpoint is what `torch.save` writes, so that users can open it; only tensor
 hence they are checked here first: a flipped bit would otherwise be trained on.
 """
 
+import io
 import random
 import warnings
 import zipfile
@@ -24,11 +25,29 @@ class Damaged(Exception):
     """A file that is no whole checkpoint; says why in a few words."""
 
 
+def save(path: Path, content: Mapping[str, Any]) -> None:
+    """Write tensors and plain values atomically, the same bytes for equal contents.
+
+    They are gathered in memory, since torch names the path inside the file, and does not say what a full disk is.
+
+    Raises:
+        OSError: naming `path`, if the disk is full or may not be written.
+    """
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(_as_bytes(content))
+
+
+def _as_bytes(content: Mapping[str, Any]) -> memoryview:
+    file = io.BytesIO()
+    torch.save(dict(content), file)
+    return file.getbuffer()
+
+
 def write(folder: Path, content: Mapping[str, Any]) -> None:
     """Write `content` as the newest checkpoint of a folder and keep the one before it."""
     newest = folder / NEWEST
     with atomic_path(newest) as temporary:
-        torch.save(dict(content), temporary)
+        temporary.write_bytes(_as_bytes(content))
         if newest.exists():
             newest.replace(folder / PREVIOUS)
 

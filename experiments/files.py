@@ -18,8 +18,23 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
 
     On any exception the temporary file is removed and `path` stays as it was. The temporary name keeps the
     suffix of `path`, since some writers choose their format by it.
+
+    Raises:
+        OSError: naming `path`, if the disk is full or may not be written, whichever name or none the writer reported.
     """
     path = Path(path)
+    try:
+        with _temporary_path(path) as temporary:
+            yield temporary
+    except OSError as error:
+        ours = error.filename is None or Path(error.filename).parent == path.parent
+        if error.errno is None or not ours:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+@contextlib.contextmanager
+def _temporary_path(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=f"{_PARTIAL}{path.suffix}", dir=path.parent)
     os.close(descriptor)

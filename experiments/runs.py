@@ -176,16 +176,19 @@ class Run:
         Raises:
             UserError: if no checkpoint is whole, or the last belongs to other settings.
         """
-        saved = self._checkpoint()  # first, since a start that it forbids changes nothing
+        saved, damaged = self._checkpoint()  # first, since a start that it forbids changes nothing
         self.start()
         if saved is None:
             return None
+        for problem in damaged:  # not before the lock is ours: another process may have been renaming the files
+            print(f"warning: {problem}; going on from the one before it", file=sys.stderr)
         self.history, self._seconds_before = saved["history"], saved["seconds"]
         checkpoints.restore_random_state(saved["random"])
         return saved["state"]
 
-    def _checkpoint(self) -> dict[str, Any] | None:
-        damaged = []
+    def _checkpoint(self) -> tuple[dict[str, Any] | None, list[str]]:
+        """The newest whole checkpoint, if any, and what is wrong with a newer one."""
+        damaged: list[str] = []
         for path in (self.folder / name for name in _CHECKPOINTS if name not in self._stale):
             if not path.exists():
                 continue
@@ -198,14 +201,12 @@ class Run:
             if not self._continues(saved["config"]):
                 if self.overwrite:
                     self._stale += _CHECKPOINTS
-                    return None
+                    return None, []
                 raise UserError(f"{path}: belongs to {self._difference(saved['config'])}; remove it to start over")
-            for problem in damaged:
-                print(f"warning: {problem}; going on from the one before it", file=sys.stderr)
-            return saved
+            return saved, damaged
         if damaged:
             raise UserError(f"{damaged[0]}; remove {self.folder} to start over")
-        return None
+        return None, []
 
     @contextlib.contextmanager
     def interruptible(self) -> Iterator[None]:
@@ -276,10 +277,7 @@ class Run:
                 np.savez_compressed(temporary, **arrays)
         if weights is not None:
             names.append("weights.pt")
-            content = io.BytesIO()  # a path would be named inside the file
-            torch.save(dict(weights), content)
-            with atomic_path(self.folder / "weights.pt") as temporary:
-                temporary.write_bytes(content.getbuffer())
+            checkpoints.save(self.folder / "weights.pt", weights)
         write_text(self.folder / "history.csv", _as_csv(self.history))
         final = json_text(dict(metrics))
         files = {name: sha256(self.folder / name) for name in names}
@@ -303,7 +301,9 @@ class Run:
             return None
         try:
             previous = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
+        except (
+            Exception
+        ) as error:  # YAML's own, or whatever its reader makes of dates, numbers and depths that are none
             raise UserError(f"{path}: damaged; remove the folder to start over") from error
         if not isinstance(previous, dict):
             raise UserError(f"{path}: damaged; remove the folder to start over")

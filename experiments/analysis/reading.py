@@ -1,7 +1,9 @@
 """Reading run folders: the only way by which the analysis learns of the experiments."""
 
 import argparse
+import contextlib
 import json
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,23 +104,43 @@ class FinishedRun:
     @property
     def metrics(self) -> dict[str, Any]:
         """The final numbers."""
-        return json.loads((self.folder / "metrics.json").read_text(encoding="utf-8"))
+        return self._json("metrics.json")
 
     @property
     def provenance(self) -> dict[str, Any]:
         """Where and with what it was run."""
-        return json.loads((self.folder / "provenance.json").read_text(encoding="utf-8"))
+        return self._json("provenance.json")
 
     @property
     def history(self) -> pd.DataFrame:
         """The course of the run."""
-        return pd.read_csv(self.folder / "history.csv")
+        with self._whole("history.csv") as path:
+            return pd.read_csv(path)
 
     @property
     def samples(self) -> dict[str, np.ndarray]:
         """Arrays for the figures."""
-        with np.load(self.folder / "samples.npz", allow_pickle=False) as arrays:
+        with self._whole("samples.npz") as path, np.load(path, allow_pickle=False) as arrays:
             return dict(arrays)
+
+    def _json(self, name: str) -> dict[str, Any]:
+        with self._whole(name) as path:
+            values = json.loads(path.read_bytes())
+            if not isinstance(values, dict):
+                raise ValueError(f"it holds a {type(values).__name__}")
+            return values
+
+    @contextlib.contextmanager
+    def _whole(self, name: str) -> Iterator[Path]:
+        """Yield the path of a file of the run; what a reader makes of damaged bytes becomes a `UserError` naming it."""
+        path = self.folder / name
+        try:
+            yield path
+        except FileNotFoundError as error:
+            raise UserError(f"{path}: missing; remove {self.folder} and run the workflow again") from error
+        except Exception as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise UserError(f"{path}: damaged ({reason}); remove {self.folder} and run the workflow again") from error
 
 
 def published() -> dict[str, Any]:

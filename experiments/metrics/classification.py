@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from experiments import checkpoints
 from experiments.errors import UserError
 
 
@@ -55,11 +56,16 @@ def load_classifier(folder: Path) -> nn.Module:
     """Load the trained digit classifier from its run folder, in evaluation mode and channels-last layout.
 
     Raises:
-        UserError: if the run is not complete.
+        UserError: if the run is not complete, or its weights are damaged.
     """
     from models.digit_classifier import DigitClassifier
 
     judge_identity(folder)
     model = DigitClassifier()
-    model.load_state_dict(torch.load(folder / "weights.pt", weights_only=True))
+    path = folder / "weights.pt"
+    try:
+        model.load_state_dict(checkpoints.read(path, {}))
+    except (checkpoints.Damaged, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{path}: damaged ({reason}); remove {folder} and train the digit classifier again") from error
     return model.to(memory_format=torch.channels_last).eval()
