@@ -85,13 +85,19 @@ def open_ranks() -> Ranks:
     """Join the ranks that torchrun started, on a CUDA device each, or on the CPU; without torchrun this is the only one.
 
     Raises:
-        UserError: if this machine has fewer CUDA devices than ranks.
+        UserError: if this machine has fewer CUDA devices than ranks, or if only half of what torchrun sets is there.
     """
     cuda = torch.cuda.is_available()
     device = torch.device("cuda" if cuda else "cpu")
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return Ranks(device=device)
     if not distributed.is_initialized():
+        absent = {"RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"} - os.environ.keys()
+        if absent:
+            raise UserError(
+                f"WORLD_SIZE {os.environ['WORLD_SIZE']}: is set in the environment without {', '.join(sorted(absent))}; "
+                "start the ranks with torchrun, or unset it"
+            )
         if cuda:
             local, devices = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
             if local >= devices:

@@ -192,6 +192,28 @@ def test_without_torchrun_there_is_one_rank_that_does_nothing(monkeypatch):
     assert not distributed.is_initialized()
 
 
+def test_an_environment_that_is_not_that_of_torchrun_is_refused(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "0")
+    for name in ("LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(
+        UserError, match=r"WORLD_SIZE 2: .* without LOCAL_RANK, MASTER_ADDR, MASTER_PORT; start .* torchrun"
+    ):
+        open_ranks()
+
+
+def test_a_rank_that_is_no_writer_reads_checkpoints_and_leaves_the_folder_alone(tmp_path):
+    config = {"experiment": "introvae", "settings": {}}
+    reader = Run(tmp_path / "run", config, writer=False)
+    assert reader.resume() is None
+    reader.save({"epoch": 1}, now=True)
+    reader.finish({"loss": 1.0})
+    assert not (tmp_path / "run").exists()
+    Run(tmp_path / "run", config).save({"epoch": 2}, now=True)
+    assert Run(tmp_path / "run", config, writer=False).resume() == {"epoch": 2}
+
+
 def test_shares_of_a_batch_and_of_its_noise_follow_the_ranks():
     batch = torch.arange(6)
     assert torch.equal(torch.cat([Ranks(rank, 3).mine(batch) for rank in range(3)]), batch)
