@@ -3,16 +3,23 @@
 #   make reproduce    set up what is missing, then the laptop scale: tables, figures, paper, report
 #   make test         set up what is missing, then unit tests, lint and types
 #   make smoke        the same workflow as reproduce on tiny budgets, in minutes
+#   make cluster-test the smoke scale through a SLURM that is set up for it (docs/cluster.md); on Debian, as root
+#   make verify       re-hash data, runs, tables, figures and paper against their records: what has changed since?
+#   make compare      hold tables, claims and numbers against results/reference: what came out otherwise?
+#   make trace FILE=results/laptop/paper.pdf     what was it made from?
+#
+# verify and compare take SCALE=smoke and the like; SCALE=laptop is the default.
 #
 # CPU-only PyTorch: set PIP_EXTRA_INDEX_URL to the CPU index that pytorch.org's install page names.
 
 PYTHON ?= python3
+SCALE ?= laptop
 CORES ?= $(shell getconf _NPROCESSORS_ONLN)
 VENV := .venv
 READY := $(VENV)/ready
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: setup reproduce smoke test bench clean
+.PHONY: setup reproduce smoke verify compare trace test cluster-test bench clean
 
 setup: $(READY)
 
@@ -29,11 +36,25 @@ reproduce: $(READY)
 smoke: $(READY)
 	snakemake --configfile config/smoke.yaml --cores $(CORES)
 
+verify: $(READY)
+	python -m experiments.analysis.verify --config config/$(SCALE).yaml
+
+compare: $(READY)
+	python -m experiments.analysis.compare --config config/$(SCALE).yaml
+
+trace: $(READY)
+	@test -n "$(FILE)" || { echo "error: FILE: is empty; name one: make trace FILE=results/laptop/claims.csv" >&2; exit 2; }
+	python -m experiments.analysis.trace $(FILE)
+
 test: $(READY)
 	ruff check .
 	ruff format --check .
 	mypy
 	pytest -n $(CORES)
+
+cluster-test: $(READY)
+	python -m pip install --quiet --disable-pip-version-check --requirement profiles/slurm/requirements.lock
+	tests/cluster/one_node_slurm.sh
 
 bench: $(READY)
 	pytest benchmarks --benchmark-columns=min,median,max --benchmark-sort=name

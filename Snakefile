@@ -8,14 +8,14 @@ import os
 import sys
 
 sys.path.insert(0, workflow.basedir)
-from experiments import config as suite, weightings
+from experiments import checks, config as suite, job_needs, sources
 
 if not workflow.overwrite_configfiles:
     raise WorkflowError("name a scale: snakemake --configfile config/laptop.yaml --cores 2")
 CONFIG = os.path.relpath(workflow.overwrite_configfiles[-1])
 try:
     SETTINGS = suite.load(CONFIG)
-    weightings.check(SETTINGS, CONFIG)
+    checks.check_weightings(SETTINGS, CONFIG)
 except suite.UserError as error:
     print(f"error: {error}", file=sys.stderr)
     os._exit(2)  # one line for a user's mistake; an exception would be printed with the Snakefile's traceback
@@ -25,6 +25,9 @@ RESULTS, FIGURES = f"results/{SCALE}", f"figures/{SCALE}"
 RUNS, LOGS, TIMES = f"{RESULTS}/runs", f"{RESULTS}/logs", f"{RESULTS}/benchmarks"
 ANALYSIS = sorted(str(path) for path in Path("experiments/analysis").glob("*.py"))
 RESULT_FILES = ["config.yaml", "history.csv", "metrics.json", "provenance.json"]
+
+# IntroVAE trains data parallel where a job has several GPUs
+INTROVAE = f"torchrun --standalone --nproc-per-node {SETTINGS.gpus}" if SETTINGS.gpus > 1 else "python"
 
 # experiment -> its runs; a scale may leave experiments out
 RUNS_OF = {}
@@ -71,13 +74,14 @@ def runs_of(experiment):
     return expand(f"{RUNS}/{experiment}/{{run}}/{{file}}", run=RUNS_OF[experiment], file=[*RESULT_FILES, "samples.npz"])
 
 
-def run_outputs(folder):
-    return [f"{RUNS}/{folder}/{file}" for file in [*RESULT_FILES, "samples.npz"]]
+def run_outputs(folder, *more):
+    """What a run leaves; not its checkpoint.pt, since Snakemake deletes the outputs of a job that fails."""
+    return [f"{RUNS}/{folder}/{file}" for file in [*RESULT_FILES, *more]]
 
 
 def rules_of(experiment, method):
     """The weighting rules of a method, whose files its runs depend on."""
-    return suite.rules_of(SETTINGS.methods_of(experiment)[method].model_dump())
+    return sources.rules_of(SETTINGS.methods_of(experiment)[method].model_dump())
 
 
 def identity(experiment, **which):
@@ -86,6 +90,14 @@ def identity(experiment, **which):
     if "method" in which:
         which["weighting"] = SETTINGS.methods_of(experiment)[which["method"]].model_dump_json()
     return which | {"settings": settings.model_dump_json(exclude={"seeds", "lambdas", "methods"})}
+
+
+def memory(experiment):
+    return lambda wildcards, attempt: job_needs.megabytes(SETTINGS, experiment, attempt)
+
+
+def minutes(experiment):
+    return lambda wildcards, attempt: job_needs.minutes(SETTINGS, experiment, attempt)
 
 
 wildcard_constraints:
@@ -126,12 +138,15 @@ rule fetch_faces:
 
 rule gradient_descent:
     input:
-        suite.source_files("gradient_descent"),
+        sources.source_files("gradient_descent"),
     output:
-        run_outputs("gradient_descent/{function}-{rule}/seed-{seed}"),
+        run_outputs("gradient_descent/{function}-{rule}/seed-{seed}", "samples.npz"),
     params:
         identity=lambda wildcards: identity("gradient_descent"),
     priority: 10  # the longest jobs start first, so that no core is idle at the end
+    resources:
+        mem_mb=memory("gradient_descent"),
+        runtime=minutes("gradient_descent"),
     log:
         f"{LOGS}/gradient_descent/{{function}}-{{rule}}-{{seed}}.log",
     benchmark:
@@ -144,11 +159,14 @@ rule gradient_descent:
 rule digit_classifier:
     input:
         rules.fetch_mnist.output,
-        suite.source_files("digit_classifier"),
+        sources.source_files("digit_classifier"),
     output:
-        [f"{RUNS}/digit_classifier/default/seed-{{seed}}/{file}" for file in [*RESULT_FILES, "checkpoint.pt"]],
+        run_outputs("digit_classifier/default/seed-{seed}", "weights.pt"),
     params:
         identity=lambda wildcards: identity("digit_classifier"),
+    resources:
+        mem_mb=memory("digit_classifier"),
+        runtime=minutes("digit_classifier"),
     log:
         f"{LOGS}/digit_classifier-{{seed}}.log",
     benchmark:
@@ -161,16 +179,19 @@ rule sparse_autoencoder:
     input:
         rules.fetch_mnist.output,
         lambda wildcards: expand(rules.digit_classifier.output, seed=SETTINGS.digit_classifier.seed),
-        lambda wildcards: suite.source_files("sparse_autoencoder", rules_of("sparse_autoencoder", wildcards.method)),
+        lambda wildcards: sources.source_files("sparse_autoencoder", rules_of("sparse_autoencoder", wildcards.method)),
     output:  # runs are short: one process does all seeds of a method, and passes over those that are complete
         [
             output
             for seed in AUTOENCODER_SEEDS
-            for output in run_outputs(f"sparse_autoencoder/{{method}}/seed-{seed}")
+            for output in run_outputs(f"sparse_autoencoder/{{method}}/seed-{seed}", "samples.npz", "weights.pt")
         ],
     params:
         identity=lambda wildcards: identity("sparse_autoencoder", method=wildcards.method),
         seeds=AUTOENCODER_SEEDS,
+    resources:
+        mem_mb=memory("sparse_autoencoder"),
+        runtime=minutes("sparse_autoencoder"),
     log:
         f"{LOGS}/sparse_autoencoder/{{method}}.log",
     benchmark:
@@ -183,27 +204,32 @@ rule sparse_autoencoder:
 rule introvae:
     input:
         lambda wildcards: f"{RESULTS}/{SETTINGS.introvae.dataset}.verified",
-        lambda wildcards: suite.source_files("introvae", rules_of("introvae", wildcards.method)),
+        lambda wildcards: sources.source_files("introvae", rules_of("introvae", wildcards.method)),
     output:
-        run_outputs("introvae/{method}/seed-{seed}"),
+        run_outputs("introvae/{method}/seed-{seed}", "samples.npz", "weights.pt"),
     params:
         identity=lambda wildcards: identity("introvae", method=wildcards.method),
     priority: 5
+    threads: max(1, SETTINGS.gpus)
+    resources:
+        gpu=SETTINGS.gpus,
+        mem_mb=memory("introvae"),
+        runtime=minutes("introvae"),
     log:
         f"{LOGS}/introvae/{{method}}-{{seed}}.log",
     benchmark:
         f"{TIMES}/introvae/{{method}}-{{seed}}.tsv"
     shell:
-        "python -m experiments.introvae --config {CONFIG} --method {wildcards.method} "
+        "{INTROVAE} -m experiments.introvae --config {CONFIG} --method {wildcards.method} "
         "--seed {wildcards.seed} --overwrite > {log} 2>&1"
 
 
 rule niqe_collapse:
     input:
         f"{RESULTS}/orl-faces.verified",
-        suite.source_files("niqe_collapse"),
+        sources.source_files("niqe_collapse"),
     output:
-        run_outputs("niqe_collapse/default/seed-{seed}"),
+        run_outputs("niqe_collapse/default/seed-{seed}", "samples.npz"),
     params:
         identity=lambda wildcards: identity("niqe_collapse"),
     log:
@@ -217,9 +243,9 @@ rule niqe_collapse:
 rule five_rules:
     input:
         rules.fetch_mnist.output,
-        lambda wildcards: suite.source_files("five_rules", suite.rules_of(SETTINGS.five_rules.model_dump())),
+        lambda wildcards: sources.source_files("five_rules", sources.rules_of(SETTINGS.five_rules.model_dump())),
     output:
-        run_outputs("five_rules/default/seed-{seed}"),
+        run_outputs("five_rules/default/seed-{seed}", "samples.npz"),
     params:
         identity=lambda wildcards: identity("five_rules"),
     log:
@@ -232,12 +258,16 @@ rule five_rules:
 
 rule step_cost:
     input:
-        suite.source_files("step_cost"),
+        sources.source_files("step_cost"),
     output:
-        run_outputs("step_cost/default/seed-{seed}"),
+        run_outputs("step_cost/default/seed-{seed}", "samples.npz"),
     params:
         identity=lambda wildcards: [identity(name) for name in ("step_cost", *suite.TIMED)],
-    threads: workflow.cores  # it measures time, so nothing may run beside it; itself it takes one thread
+    threads: workflow.cores or 1  # it measures time, so nothing may run beside it; a cluster's profile gives it a node
+    resources:
+        gpu=min(1, SETTINGS.gpus),
+        mem_mb=memory("step_cost"),
+        runtime=minutes("step_cost"),
     log:
         f"{LOGS}/step_cost-{{seed}}.log",
     benchmark:

@@ -15,8 +15,9 @@ from typing import Any, get_args, get_origin
 import yaml
 from pydantic import BaseModel
 
-from experiments.config import WEIGHTINGS_FOLDER, Settings, read_yaml, require, run_folder, validate
+from experiments.config import Settings, read_yaml, require, run_folder, validate
 from experiments.errors import UserError
+from experiments.schema import WEIGHTINGS_FOLDER
 
 _KEEP = {"seeds", "seed", "methods"}
 """Keys that ``--seed`` and ``--method`` choose from."""
@@ -27,7 +28,12 @@ _CHOSEN_BY_METHOD = {"rule", "weights"}
 
 @dataclass(frozen=True)
 class Request:
-    """What a command line asks for; `classifier` has a meaning for the sparse autoencoder alone."""
+    """What a command line asks for.
+
+    Attributes:
+        classifier: run folder of the digit classifier, which the sparse autoencoder alone needs.
+        checkpoint_interval: seconds between two checkpoints, for what takes them while it trains.
+    """
 
     settings: Settings
     variant: dict[str, str]
@@ -36,6 +42,7 @@ class Request:
     overwrite: bool
     classifier: Path
     threads: int
+    checkpoint_interval: float
 
 
 def parse(
@@ -93,6 +100,15 @@ def parse(
     run.add_argument("--output", type=Path, help="run folder (default: below results, by what is asked for)")
     run.add_argument("--threads", type=int, default=1, help="CPU threads (default: %(default)s); results depend on it")
     run.add_argument("--overwrite", action="store_true", help="discard a run with other settings in that folder")
+    if experiment in ("digit_classifier", "sparse_autoencoder", "introvae"):
+        run.add_argument(
+            "--checkpoint-interval",
+            type=float,
+            metavar="SECONDS",
+            default=20.0,
+            help="training that a killed process may cost, 0 for one step (default: %(default)s); results do not "
+            "depend on it",
+        )
     if experiment not in ("gradient_descent", "step_cost"):
         run.add_argument(
             "--data-dir",
@@ -159,6 +175,9 @@ def parse(
     name = "-".join(variant.values()) or "default"
     if options["threads"] < 1:
         raise UserError(f"--threads {options['threads']}: must be at least 1")
+    interval = options.get("checkpoint_interval", 20.0)
+    if not interval >= 0:
+        raise UserError(f"--checkpoint-interval {interval}: must not be negative")
     folder = run_folder(settings.scale, experiment, name, 0).parent
     if overrides or rule_overrides or method_overrides:
         changes = [overrides, rule_overrides, method_overrides]
@@ -173,6 +192,7 @@ def parse(
             options["overwrite"],
             options.get("classifier", Path()),
             options["threads"],
+            interval,
         )
         for seed in seeds
     ]

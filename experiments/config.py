@@ -4,9 +4,8 @@ Importing this module is cheap (no torch), so that ``--help`` answers at once. E
 ``--help`` prints, and every experiment's settings can be overridden on its command line.
 """
 
-import ast
 import difflib
-from collections.abc import Iterable, Mapping
+import reprlib
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -15,94 +14,11 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from experiments.audit_settings import FiveRulesSettings, StepCostSettings
 from experiments.errors import UserError
-from experiments.schema import WEIGHTINGS_FOLDER, Strict, WeightingSpec
-
-SOURCES = {
-    "gradient_descent": ("softadapt/*.py", "models/test_functions.py", "experiments/gradient_descent.py"),
-    "digit_classifier": ("models/digit_classifier.py", "experiments/digit_classifier.py", "experiments/data/mnist.py"),
-    "sparse_autoencoder": (
-        "models/sparse_autoencoder.py",
-        "experiments/weightings/__init__.py",
-        "experiments/sparse_autoencoder.py",
-        "experiments/data/mnist.py",
-        "experiments/metrics/classification.py",
-    ),
-    "introvae": (
-        "models/introvae.py",
-        "experiments/weightings/__init__.py",
-        "experiments/introvae.py",
-        "experiments/introvae_updates.py",
-        "experiments/ranks.py",
-        "softadapt/ranks.py",
-        "experiments/data/celeba.py",
-        "experiments/data/faces.py",
-        "experiments/data/orl_faces.py",
-        "experiments/metrics/niqe*",
-        "experiments/metrics/psnr.py",
-        "experiments/metrics/ssim.py",
-    ),
-    "niqe_collapse": (
-        "experiments/audits/niqe_collapse.py",
-        "experiments/metrics/niqe*",
-        "experiments/data/faces.py",
-        "experiments/data/orl_faces.py",
-    ),
-    "five_rules": (
-        "models/sparse_autoencoder.py",
-        "experiments/weightings/__init__.py",
-        "experiments/audits/five_rules.py",
-        "experiments/data/mnist.py",
-    ),
-    "step_cost": (
-        "softadapt/*.py",
-        "models/introvae.py",
-        "models/sparse_autoencoder.py",
-        "models/test_functions.py",
-        "experiments/audits/step_cost.py",
-        "experiments/gradient_descent.py",
-        "experiments/introvae_updates.py",
-        "experiments/ranks.py",
-        "experiments/weightings/__init__.py",
-        "experiments/weightings/fixed.py",
-        "experiments/weightings/softadapt.py",
-    ),
-}
-"""Experiment -> the code and the fitted model that its numbers come from; a change there makes its runs stale. A run also
-depends on the files of its weighting rules."""
+from experiments.schema import Strict, WeightingSpec
+from experiments.sources import SOURCES
 
 TIMED = ("gradient_descent", "sparse_autoencoder", "introvae")
 """The experiments whose steps ``step_cost`` times, at the sizes of their own sections."""
-
-
-def source_files(experiment: str, rules: Iterable[str] = ()) -> list[Path]:
-    """The files of `SOURCES` and those of these weighting rules, sorted: a new rule makes no other rule's run stale."""
-    root = Path(__file__).parent.parent
-    files = {path for pattern in SOURCES[experiment] for path in root.glob(pattern)}
-    return sorted(files.union(*(_rule_files(rule) for rule in rules)))
-
-
-def _rule_files(rule: str) -> set[Path]:
-    """A rule's file, those in its folder that it imports, and the library if it does."""
-    path = WEIGHTINGS_FOLDER / f"{rule}.py"
-    files = {path}
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if not isinstance(node, ast.ImportFrom):
-            continue
-        if node.module in ("softadapt", "softadapt.ranks"):
-            files |= set((WEIGHTINGS_FOLDER.parent.parent / "softadapt").glob("*.py"))
-        elif (node.module or "").startswith("experiments.weightings"):
-            for name in ((node.module or "").rsplit(".", 1)[-1], *(alias.name for alias in node.names)):
-                if (WEIGHTINGS_FOLDER / f"{name}.py").exists():
-                    files |= _rule_files(name)
-    return files
-
-
-def rules_of(values: Any) -> list[str]:
-    """Names of all weighting rules anywhere in plain settings values."""
-    if isinstance(values, Mapping):
-        own = [str(values["rule"])] if "rule" in values else []
-        return sorted({*own, *(rule for value in values.values() for rule in rules_of(value))})
-    return []
 
 
 Seeds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
@@ -289,6 +205,7 @@ class Settings(Strict):
 
     scale: str = Field(pattern=r"^[a-z0-9-]+$", description="name of the folder below results and figures")
     data_dir: str = Field(description="folder of the data sets")
+    gpus: int = Field(default=0, ge=0, description="GPUs that an IntroVAE job asks for; several train data parallel")
     label: str = Field(
         default="", description="what the figures of IntroVAE are labelled with, where their data need it"
     )
@@ -337,11 +254,22 @@ def read_yaml(path: Path | str) -> dict[str, Any]:
         value = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); name an existing config file") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from error
+    except Exception as error:  # YAML's own, or whatever its reader makes of dates, numbers and depths that are none
+        raise UserError(f"{path}: not valid YAML ({_shortened(str(error))})") from error
     if not isinstance(value, dict):
         raise UserError(f"{path}: expected keys and values, found {type(value).__name__}")
     return value
+
+
+_SHORT = reprlib.Repr()
+"""Shows a value within a line: what a few YAML aliases write may be endless."""
+_SHORT.maxstring = _SHORT.maxother = 100
+
+
+def _shortened(text: str) -> str:
+    """`text` in one line of at most 400 characters."""
+    line = " ".join(text.split())
+    return line if len(line) <= 400 else f"{line[:400]}..."
 
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -361,8 +289,8 @@ def validate(model: type[Model], values: dict[str, Any], source: str) -> Model:
         else:
             message = first["msg"].removeprefix("Value error, ")
             if first["type"] != "value_error":
-                message += f", got {first['input']!r}"
-        raise UserError(f"{source}: {key}: {message}") from error
+                message += f", got {_SHORT.repr(first['input'])}"
+        raise UserError(f"{source}: {_shortened(key)}: {_shortened(message)}") from error
 
 
 def _suggest(unknown: str, model: type[BaseModel], location: tuple[int | str, ...]) -> str:

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+_PARTIAL = ".partial"
+
 
 @contextlib.contextmanager
 def atomic_path(path: Path | str) -> Iterator[Path]:
@@ -16,10 +18,25 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
 
     On any exception the temporary file is removed and `path` stays as it was. The temporary name keeps the
     suffix of `path`, since some writers choose their format by it.
+
+    Raises:
+        OSError: naming `path`, if the disk is full or may not be written, whichever name or none the writer reported.
     """
     path = Path(path)
+    try:
+        with _temporary_path(path) as temporary:
+            yield temporary
+    except OSError as error:
+        ours = error.filename is None or Path(error.filename).parent == path.parent
+        if error.errno is None or not ours:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+@contextlib.contextmanager
+def _temporary_path(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=f"{_PARTIAL}{path.suffix}", dir=path.parent)
     os.close(descriptor)
     temporary = Path(name)
     try:
@@ -38,9 +55,25 @@ def write_text(path: Path | str, text: str) -> None:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
+def json_text(value: Any) -> str:
+    """JSON with sorted keys and two-space indent; ValueError for NaN, which JSON does not know."""
+    return json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n"
+
+
 def write_json(path: Path | str, value: Any) -> None:
-    """Write JSON atomically: sorted keys, two-space indent, no NaN (which JSON does not know)."""
-    write_text(path, json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
+    """Write `json_text` atomically."""
+    write_text(path, json_text(value))
+
+
+def leftovers(folder: Path | str) -> list[Path]:
+    """Temporary files of `atomic_path` in a folder, sorted: a killed process leaves them, or a running one writes them."""
+    return sorted(Path(folder).glob(f".*{_PARTIAL}*"))
+
+
+def remove_leftovers(folder: Path | str) -> None:
+    """Remove the `leftovers` of a folder; only for who has it for himself."""
+    for path in leftovers(folder):
+        path.unlink(missing_ok=True)
 
 
 def sha256(path: Path | str) -> str:

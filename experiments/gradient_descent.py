@@ -270,28 +270,31 @@ def run(request: command_line.Request) -> None:
     if folder.finished:
         print(f"{request.output} is complete")
         return
-    folder.start()
     starts = sobol_starts(function, settings.starts, request.seed)
     step_sizes = step_size_grid(settings)
     illustrated_start = torch.tensor(settings.illustrated_starts[function.name], dtype=torch.float64)
     one_beta = torch.tensor([settings.illustrated_beta], dtype=torch.float64)
     chooses = choosing_starts(settings.starts, request.seed)
     samples = {
-        "starts": starts.numpy(),
-        "chooses": chooses.numpy(),
-        "step_sizes": step_sizes.numpy(),
-        "betas": torch.tensor(settings.betas).numpy(),
+        "starts": starts,
+        "chooses": chooses,
+        "step_sizes": step_sizes,
+        "betas": torch.tensor(settings.betas),
     }
     metrics: dict[str, Any] = {}
+    if (state := folder.resume()) is not None:
+        samples, metrics = state["samples"], state["metrics"]
     for method in METHODS:
+        if method in metrics:
+            continue
         betas = torch.tensor(settings.betas if METHODS[method] else [0.0], dtype=torch.float64)
         with progress_bar(settings.max_steps, f"{function.name} {step_rule} {method}", "step") as progress:
             steps = steps_to_converge(function, method, step_rule, starts, step_sizes, betas, settings, progress)
         fine = fine_step_sizes(steps, step_sizes, chooses, settings)
         with progress_bar(settings.max_steps, f"{function.name} {step_rule} {method}, refined", "step") as progress:
             fine_steps = steps_to_converge(function, method, step_rule, starts, fine, betas, settings, progress)
-        samples |= {f"steps_{method}": steps.numpy(), f"fine_steps_{method}": fine_steps.numpy()}
-        samples[f"fine_step_sizes_{method}"] = fine.numpy()
+        samples |= {f"steps_{method}": steps, f"fine_steps_{method}": fine_steps}
+        samples[f"fine_step_sizes_{method}"] = fine
         metrics[method] = {
             "converged_share": (steps >= 0).double().mean(-1).tolist(),
             "diverged_share": (steps == DIVERGED).double().mean(-1).tolist(),
@@ -306,7 +309,8 @@ def run(request: command_line.Request) -> None:
             function, method, step_rule, illustrated_start, float(step_sizes[best]), settings.illustrated_beta, settings
         )
         folder.history += [{"method": method} | row for row in path]
-    folder.finish(metrics, samples=samples)
+        folder.save({"samples": samples, "metrics": metrics})
+    folder.finish(metrics, samples={name: values.numpy() for name, values in samples.items()})
 
 
 def main(arguments: list[str] | None = None) -> None:

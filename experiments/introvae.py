@@ -44,7 +44,7 @@ def run(request: command_line.Request) -> None:
     from experiments.metrics.niqe import niqe_pooled
     from experiments.progress import progress_bar
     from experiments.ranks import open_ranks
-    from experiments.runs import Run, random_state, restore_random_state
+    from experiments.runs import Run
 
     torch.set_num_threads(request.threads)
     ranks = open_ranks()
@@ -54,9 +54,11 @@ def run(request: command_line.Request) -> None:
     folder = Run(
         request.output,
         {"experiment": "introvae", "method": name, "seed": request.seed, **method.model_dump(mode="json")}
-        | {"settings": settings.model_dump(mode="json", exclude={"seeds", "methods"}), "ranks": ranks.count},
+        | {"settings": settings.model_dump(mode="json", exclude={"seeds", "methods"})}
+        | {"ranks": ranks.count, "device": ranks.device.type},
         overwrite=request.overwrite,
         extendable=True,
+        checkpoint_interval=request.checkpoint_interval,
         writer=ranks.first,
     )
     if folder.finished:
@@ -86,22 +88,31 @@ def run(request: command_line.Request) -> None:
     balance_encoder, balance_generator = build_balances(networks, method, f"introvae.methods.{name}", steps, device)
     codes = torch.randn(settings.evaluated_images, settings.latent_size).to(device)
     samples: dict[str, Any] = {f"{part}_originals": _shown(images).cpu() for part, images in evaluated.items()}
-    start, train_seconds, diverged = 0, 0.0, False
-    state = folder.resume()
-    if state is not None:
-        start, train_seconds, samples = state["epoch"], state["train_seconds"], state["samples"]
+    epoch, step, order, sums, train_seconds, diverged = 1, 0, torch.empty(0), torch.empty(0), 0.0, False
+    columns: list[str] = []
+    if (state := folder.resume()) is not None:
+        epoch, step, order, columns = state["epoch"], state["step"], state["order"].to(device), state["columns"]
+        sums, train_seconds, samples = state["sums"].to(device), state["train_seconds"], state["samples"]
         networks.restore(state["networks"])
         balance_encoder.load_state_dict(state["balance_encoder"])
         balance_generator.load_state_dict(state["balance_generator"])
-        restore_random_state(state["random"])
-    ranks.check_same(start, f"{request.output}: the checkpoint")
-    title = f"introvae {name} seed {request.seed}"
-    with progress_bar(settings.epochs * steps, title, "step", start * steps, shown=ranks.first) as bar:
-        for epoch in range(start + 1, settings.epochs + 1):
+
+    def checkpoint() -> dict[str, Any]:
+        position = {"epoch": epoch, "step": step, "order": order, "columns": columns, "sums": sums}
+        balances = {"balance_encoder": balance_encoder, "balance_generator": balance_generator}
+        state = {name: balance.state_dict() for name, balance in balances.items()} | {"networks": networks.state()}
+        return position | state | {"train_seconds": train_seconds, "samples": samples}
+
+    description, done = f"introvae {name} seed {request.seed}", (epoch - 1) * steps + step
+    ranks.check_same(done, f"{request.output}: the checkpoint")
+    progress = progress_bar(settings.epochs * steps, description, "step", done, shown=ranks.first)
+    with folder.interruptible(), progress as bar:
+        while epoch <= settings.epochs and not diverged:
             before = folder.seconds
             warmup = epoch <= settings.warmup_epochs
-            sums = torch.zeros((), device=device)
-            for batch in torch.randperm(len(train), device=device).split(settings.batch_size)[:steps]:
+            if step == 0:
+                order, sums = torch.randperm(len(train), device=device), torch.zeros((), device=device)
+            for batch in order.split(settings.batch_size)[step:steps]:
                 images = ranks.mine(_augment(train[batch], flip=settings.flip, shift=settings.shift))
                 if warmup:
                     losses = warmup_step(networks, images, settings)
@@ -111,10 +122,14 @@ def run(request: command_line.Request) -> None:
                     )
                     losses |= _named_weights("encoder", balance_encoder)
                     losses |= _named_weights("generator", balance_generator)
-                sums = sums + torch.stack(list(losses.values()))
+                sums, columns, step = sums + torch.stack(list(losses.values())), list(losses), step + 1
                 bar.update()
+                if folder.due:
+                    train_seconds += folder.seconds - before
+                    folder.save(checkpoint())
+                    before = folder.seconds
             row: dict[str, Any] = {"epoch": epoch, "phase": "warmup" if warmup else "adversarial"}
-            row |= dict(zip(losses, (sums / steps).tolist(), strict=True))
+            row |= dict(zip(columns, (sums / steps).tolist(), strict=True))
             train_seconds += folder.seconds - before
             diverged = not all(np.isfinite(value) for value in row.values() if isinstance(value, float))
             if epoch in settings.report_epochs and not diverged:
@@ -130,25 +145,15 @@ def run(request: command_line.Request) -> None:
                 row["prior_niqe"] = niqe_pooled(decoded, pristine.block_size, pristine)
                 samples[f"prior_epoch_{epoch}"] = decoded[: 2 * SHOWN_IMAGES]
             folder.history.append(row)
-            if diverged:
-                break
-            folder.save(
-                {
-                    "epoch": epoch,
-                    "train_seconds": train_seconds,
-                    "samples": samples,
-                    "networks": networks.state(),
-                    "balance_encoder": balance_encoder.state_dict(),
-                    "balance_generator": balance_generator.state_dict(),
-                    "random": random_state(),
-                },
-                now=epoch == settings.epochs,
-            )
+            epoch, step = epoch + 1, 0
+            if not diverged and (folder.due or epoch > settings.epochs):
+                folder.save(checkpoint())
     last = folder.history[-1]
     folder.finish(
         {key: value for key, value in last.items() if isinstance(value, float) and np.isfinite(value)}
         | {"verdict": verdict(last), "epochs": last["epoch"]},
         samples={key: np.asarray(value, dtype=np.float32) for key, value in samples.items()},
+        weights={network: getattr(networks, network).state_dict() for network in ("encoder", "generator")},
         data_checksums=faces.checksums,
         times={"train": train_seconds},
     )

@@ -5,40 +5,55 @@
 ``history.csv``           one row per epoch (or step): losses, weights, metrics
 ``metrics.json``          the final numbers; its presence says that the run is complete
 ``samples.npz``           arrays for the figures
-``provenance.json``       commit, versions, hardware, threads, wall time, data checksums
+``weights.pt``            the trained networks, loadable with ``weights_only=True``
+``provenance.json``       commit, versions, hardware, wall time, checksums of data and results
 ``checkpoint.pt``         state to resume from, loadable with ``weights_only=True``
+``checkpoint-previous.pt``  the one before it, for the case that it is damaged
 ========================  ====================================================================
 
-The same seed on the same machine with the same thread count gives byte-identical ``history.csv`` and ``metrics.json``,
-whether the run was interrupted or not; what may differ (times, hardware) stands in ``provenance.json`` alone.
+The same seed on the same machine with the same thread count gives byte-identical results, whether the run was interrupted
+or not; what may differ (times, hardware) stands in ``provenance.json`` and the checkpoints alone. An interruption is
+whatever ends a process: ``kill -9`` costs the steps since the last checkpoint; SIGTERM and Ctrl-C cost one step.
 """
 
+import contextlib
 import csv
 import functools
 import hashlib
 import importlib.metadata
 import io
 import json
-import pickle
+import math
 import platform
 import subprocess
+import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import filelock
 import numpy as np
 import torch
 import yaml
 
-from experiments.config import rules_of, source_files
-from experiments.errors import UserError
-from experiments.files import atomic_path, write_json, write_text
+from experiments import checkpoints
+from experiments.errors import Interrupted, UserError, on_signals
+from experiments.files import atomic_path, json_text, remove_leftovers, sha256, write_text
+from experiments.sources import rules_of, source_files
 
 CHECKPOINT_INTERVAL = 20.0
-"""Seconds of training that an interruption may cost; results do not depend on it."""
+"""Seconds of training that a killed process may cost, unless the command line says otherwise."""
 
-_RESULTS = ("metrics.json", "history.csv", "samples.npz", "provenance.json")
+_CHECKPOINT_SHARE = 50
+"""Training between two checkpoints lasts at least so many times as long as writing one."""
+
+_RESULTS = ("metrics.json", "history.csv", "samples.npz", "weights.pt", "provenance.json")
+
+_CHECKPOINTS = (checkpoints.NEWEST, checkpoints.PREVIOUS)
+
+_PARTS = {"config": dict, "state": dict, "history": list, "seconds": float, "random": dict}
+"""Of a checkpoint, each with its type."""
 
 _VERSIONS = ("torch", "torchvision", "numpy", "scipy", "scikit-image", "piq", "pandas", "matplotlib", "snakemake")
 
@@ -54,6 +69,8 @@ class Run:
             or written before `start`, so that a run whose rules or data are refused leaves the folder as it was.
         extendable: training up to an epoch does not depend on how many follow, so that a run with fewer ``epochs``, all
             else equal, is continued from its last checkpoint. Its ``report_epochs`` must hold the new ones so far.
+        checkpoint_interval: seconds between two checkpoints, longer where writing one takes long; with 0 there is one
+            after every step. Results do not depend on it.
         writer: whether this process is the one that writes; of several ranks of one run, the others only read.
 
     Raises:
@@ -67,6 +84,7 @@ class Run:
         *,
         overwrite: bool = False,
         extendable: bool = False,
+        checkpoint_interval: float = CHECKPOINT_INTERVAL,
         writer: bool = True,
     ) -> None:
         self.folder, self.writer = Path(folder), writer
@@ -77,54 +95,73 @@ class Run:
         self._horizon = {key: self.config["settings"][key] for key in horizon}
         self.hash = config_hash(self._identity(self.config))
         self.history: list[dict[str, Any]] = []
+        self._interval = checkpoint_interval
         self._seconds_before = 0.0
         self._started = self._saved = time.monotonic()
         self._stale: list[str] = []
-        self._begun = False
+        self._lock: filelock.BaseFileLock | None = None
+        self._signal: int | None = None
         previous = self._previous_config()
         if previous is not None and config_hash(previous) != config_hash(self.config):
             self._stale = list(_RESULTS)
-            same = config_hash(self._identity(previous)) == self.hash
-            if not (same and self._extends(previous["settings"])):
+            if not self._continues(previous):
                 if not overwrite:
-                    keys = ", ".join(_differing_keys(previous, self.config))
                     raise UserError(
-                        f"{self.folder}: holds a run with other settings ({config_hash(previous)[:8]}, this is "
-                        f"{config_hash(self.config)[:8]}; they differ in {keys}); pass --overwrite or another --output"
+                        f"{self.folder}: holds a run with {self._difference(previous)}; pass --overwrite or another --output"
                     )
-                self._stale.append("checkpoint.pt")
+                self._stale += _CHECKPOINTS
 
     def start(self) -> None:
-        """Make the folder this run's: discard what is stale and write ``config.yaml``; nothing when called again.
+        """Make the folder this run's: lock it, discard what is stale, write ``config.yaml``; nothing when called again.
 
         Raises:
-            UserError: if the folder cannot be written.
+            UserError: if the folder cannot be written, or another process is writing it.
         """
-        if self._begun or not self.writer:
+        if self._lock is not None or not self.writer:
             return
+        lock = filelock.FileLock(self.folder / ".lock", blocking=False)
         try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
+            remove_leftovers(self.folder)
             for name in self._stale:
                 (self.folder / name).unlink(missing_ok=True)
             write_text(self.folder / "config.yaml", yaml.safe_dump(self.config, sort_keys=False))
+        except filelock.Timeout as error:
+            raise UserError(
+                f"{self.folder}: another process is writing this run; wait for it, or name another --output"
+            ) from error
         except OSError as error:
             raise UserError(
                 f"{self.folder}: cannot hold a run ({error.strerror}); name a folder that can be written with --output"
             ) from error
-        self._stale, self._begun = [], True
+        self._stale, self._lock = [], lock
 
     def _identity(self, config: Mapping[str, Any]) -> dict[str, Any]:
         """What a checkpoint must share with a run that continues it."""
-        settings = {key: value for key, value in config.get("settings", {}).items() if key not in self._horizon}
+        settings = config.get("settings")
+        if isinstance(settings, Mapping):
+            settings = {key: value for key, value in settings.items() if key not in self._horizon}
         return {**config, "settings": settings}
 
-    def _extends(self, old: Mapping[str, Any]) -> bool:
-        """Whether this run goes as far as one of the same identity with the horizon `old`, or farther."""
-        if not self._horizon:
+    def _continues(self, config: Mapping[str, Any]) -> bool:
+        """Whether this run is the one of `config`, as far as that goes or farther."""
+        if config_hash(self._identity(config)) != self.hash:
+            return False
+        old = {key: config["settings"].get(key) for key in self._horizon}
+        if old == self._horizon:
             return True
-        if all(old[key] == value for key, value in self._horizon.items()):
-            return True
+        if not all(old.values()):
+            return False
         reported = {epoch for epoch in self._horizon["report_epochs"] if epoch <= old["epochs"]}
         return self._horizon["epochs"] > old["epochs"] and reported <= set(old["report_epochs"])
+
+    def _difference(self, config: Mapping[str, Any]) -> str:
+        """Both hashes and the keys that differ, for a message."""
+        return (
+            f"other settings ({config_hash(config)[:8]}, this is {config_hash(self.config)[:8]}; they differ in "
+            f"{', '.join(_differing_keys(config, self.config))})"
+        )
 
     @property
     def finished(self) -> bool:
@@ -134,51 +171,77 @@ class Run:
         )
 
     def resume(self) -> dict[str, Any] | None:
-        """`start`; return the state of the last checkpoint and restore the history, or None to start from the beginning.
+        """`start`; return the state of the last checkpoint and restore history and random state, or None to start anew.
 
         Raises:
-            UserError: if the checkpoint is damaged or belongs to other settings.
+            UserError: if no checkpoint is whole, or the last belongs to other settings.
         """
-        saved = self._checkpoint()  # first, since a start that it forbids changes nothing
+        saved, damaged = self._checkpoint()  # first, since a start that it forbids changes nothing
         self.start()
         if saved is None:
             return None
+        for problem in damaged:  # not before the lock is ours: another process may have been renaming the files
+            print(f"warning: {problem}; going on from the one before it", file=sys.stderr)
         self.history, self._seconds_before = saved["history"], saved["seconds"]
+        checkpoints.restore_random_state(saved["random"])
         return saved["state"]
 
-    def _checkpoint(self) -> dict[str, Any] | None:
-        path = self.folder / "checkpoint.pt"
-        if path.name in self._stale or not path.exists():
-            return None
-        try:
-            saved = torch.load(path, weights_only=True, map_location="cpu")
-            parts = {key: saved[key] for key in ("state", "history", "seconds")}
-            saved_hash = saved["config_hash"]
-            usable = saved_hash == self.hash and self._extends(saved["horizon"])
-        except (RuntimeError, KeyError, TypeError, EOFError, OSError, ValueError, pickle.UnpicklingError) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise UserError(f"{path}: not a usable checkpoint ({reason}); remove it to start over") from error
-        if not usable:
-            if self.overwrite:
-                return None
-            raise UserError(
-                f"{path}: belongs to settings {saved_hash[:8]} or to other epochs, this run has {self.hash[:8]}; remove it to "
-                "start over"
-            )
-        return parts
+    def _checkpoint(self) -> tuple[dict[str, Any] | None, list[str]]:
+        """The newest whole checkpoint, if any, and what is wrong with a newer one."""
+        damaged: list[str] = []
+        for path in (self.folder / name for name in _CHECKPOINTS if name not in self._stale):
+            if not path.exists():
+                continue
+            try:
+                saved = checkpoints.read(path, _PARTS)
+            except checkpoints.Damaged as error:
+                damaged.append(f"{path}: not a usable checkpoint ({error})")
+                self._stale.append(path.name)
+                continue
+            if not self._continues(saved["config"]):
+                if self.overwrite:
+                    self._stale += _CHECKPOINTS
+                    return None, []
+                raise UserError(f"{path}: belongs to {self._difference(saved['config'])}; remove it to start over")
+            return saved, damaged
+        if damaged:
+            raise UserError(f"{damaged[0]}; remove {self.folder} to start over")
+        return None, []
 
-    def save(self, state: Mapping[str, Any], *, now: bool = False) -> None:
-        """Write a checkpoint if the last is older than `CHECKPOINT_INTERVAL`, or in any case with `now`."""
-        if not self.writer or (not now and time.monotonic() - self._saved < CHECKPOINT_INTERVAL):
+    @contextlib.contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """Inside, SIGTERM and Ctrl-C wait for the next `save`, which is then `due`; a second one does not wait."""
+
+        def note(number: int) -> None:
+            if self._signal is not None:
+                raise Interrupted(number)
+            self._signal = number
+
+        with on_signals(note):
+            yield
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time for a checkpoint: to be asked after every step."""
+        return self.writer and (self._signal is not None or time.monotonic() - self._saved >= self._interval)
+
+    def save(self, state: Mapping[str, Any]) -> None:
+        """Write a checkpoint: `state`, the history, and the state of the random generators.
+
+        Raises:
+            Interrupted: afterwards, if a signal came in the meantime.
+        """
+        if not self.writer:
             return
         self.start()
-        with atomic_path(self.folder / "checkpoint.pt") as temporary:
-            torch.save(
-                {"config_hash": self.hash, "horizon": self._horizon, "state": dict(state)}
-                | {"history": self.history, "seconds": self.seconds},
-                temporary,
-            )
+        began = time.monotonic()
+        content = {"config": self.config, "state": dict(state), "history": self.history, "seconds": self.seconds}
+        checkpoints.write(self.folder, content | {"random": checkpoints.random_state()})
         self._saved = time.monotonic()
+        if self._interval:
+            self._interval = max(self._interval, _CHECKPOINT_SHARE * (self._saved - began))
+        if self._signal is not None:
+            raise Interrupted(self._signal, f"{self.folder} holds a checkpoint of this moment")
 
     @property
     def seconds(self) -> float:
@@ -190,36 +253,68 @@ class Run:
         metrics: Mapping[str, Any],
         *,
         samples: Mapping[str, np.ndarray] | None = None,
+        weights: Mapping[str, Any] | None = None,
         data_checksums: Mapping[str, str] | None = None,
         times: Mapping[str, float] | None = None,
     ) -> None:
-        """Write the results; ``metrics.json`` comes last, so that its presence says that all else is there."""
+        """Write the results; ``metrics.json`` comes last, so that its presence says that all else is there.
+
+        Args:
+            metrics: the final numbers.
+            samples: arrays for the figures.
+            weights: state of the trained networks.
+            data_checksums: SHA-256 by file of the data sets.
+            times: seconds by what took them, besides the total.
+        """
         if not self.writer:
             return
         self.start()
+        names = ["config.yaml", "history.csv"]
         if samples is not None:
+            names.append("samples.npz")
             with atomic_path(self.folder / "samples.npz") as temporary:
                 arrays: dict[str, Any] = {name: np.asarray(array) for name, array in samples.items()}
                 np.savez_compressed(temporary, **arrays)
+        if weights is not None:
+            names.append("weights.pt")
+            checkpoints.save(self.folder / "weights.pt", weights)
         write_text(self.folder / "history.csv", _as_csv(self.history))
-        write_json(
-            self.folder / "provenance.json",
-            provenance() | {"data": dict(data_checksums or {}), "times": {"total": self.seconds} | dict(times or {})},
-        )
-        write_json(self.folder / "metrics.json", dict(metrics))
+        final = json_text(dict(metrics))
+        files = {name: sha256(self.folder / name) for name in names}
+        files["metrics.json"] = hashlib.sha256(final.encode()).hexdigest()
+        record = provenance() | {"config_hash": config_hash(self.config), "files": files}
+        record |= {"data": dict(data_checksums or {}), "times": {"total": self.seconds} | dict(times or {})}
+        write_text(self.folder / "provenance.json", json_text(record))
+        write_text(self.folder / "metrics.json", final)
+        self.release()
+
+    def release(self) -> None:
+        """Let other processes have the folder, as the end of this process does too."""
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
 
     def _previous_config(self) -> dict[str, Any] | None:
         """The settings of the run in the folder; None where there is nothing of it to lose."""
         path = self.folder / "config.yaml"
-        if not path.exists() or not any((self.folder / name).exists() for name in (*_RESULTS, "checkpoint.pt")):
+        if not path.exists() or not any((self.folder / name).exists() for name in (*_RESULTS, *_CHECKPOINTS)):
             return None
         try:
             previous = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
+        except (
+            Exception
+        ) as error:  # YAML's own, or whatever its reader makes of dates, numbers and depths that are none
             raise UserError(f"{path}: damaged; remove the folder to start over") from error
         if not isinstance(previous, dict):
             raise UserError(f"{path}: damaged; remove the folder to start over")
         return previous
+
+
+def require_finite(row: Mapping[str, Any], where: str, remedy: str) -> None:
+    """Raise `UserError` if a number of a row of the history is not finite; `remedy` names what to lower."""
+    wrong = [name for name, value in row.items() if isinstance(value, float) and not math.isfinite(value)]
+    if wrong:
+        raise UserError(f"{where}: {', '.join(wrong)} not finite, training has diverged; lower {remedy}")
 
 
 def config_hash(config: Mapping[str, Any]) -> str:
@@ -233,21 +328,6 @@ def code_fingerprint(experiment: str, rules: Sequence[str] = ()) -> str:
     for path in source_files(experiment, rules):
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:16]
-
-
-def random_state() -> dict[str, torch.Tensor]:
-    """State of torch's global random generators, the only ones that the training loops draw from."""
-    state = {"cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        state["cuda"] = torch.cuda.get_rng_state()
-    return state
-
-
-def restore_random_state(state: Mapping[str, torch.Tensor]) -> None:
-    """Restore what `random_state` returned."""
-    torch.set_rng_state(state["cpu"])
-    if "cuda" in state:
-        torch.cuda.set_rng_state(state["cuda"])
 
 
 @functools.cache

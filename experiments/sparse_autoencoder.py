@@ -30,7 +30,7 @@ def run(request: command_line.Request) -> None:
     from experiments.data import mnist
     from experiments.metrics.classification import judge_identity, load_classifier, percent_correctly_classified
     from experiments.progress import progress_bar
-    from experiments.runs import Run
+    from experiments.runs import Run, require_finite
     from experiments.weightings import build
     from models.sparse_autoencoder import COMPONENTS, SparseAutoencoder, loss_components
 
@@ -45,6 +45,7 @@ def run(request: command_line.Request) -> None:
         | {"judge": judge_identity(request.classifier)},
         overwrite=request.overwrite,
         extendable=True,
+        checkpoint_interval=request.checkpoint_interval,
     )
     if folder.finished:
         print(f"{request.output} is complete")
@@ -76,19 +77,27 @@ def run(request: command_line.Request) -> None:
     per_pixel = 1 / train.shape[1]
     scale = per_pixel if method.reconstruction == "mean" else 1.0
     samples: dict[str, Any] = {}
-    start, train_seconds = 0, 0.0
-    state = folder.resume()
-    if state is not None:
-        start, train_seconds, samples = state["epoch"], state["train_seconds"], state["samples"]
+    epoch, step, order, sums, train_seconds = 1, 0, torch.empty(0), torch.zeros(3), 0.0
+    if (state := folder.resume()) is not None:
+        epoch, step, order, sums = state["epoch"], state["step"], state["order"], state["sums"]
+        train_seconds, samples = state["train_seconds"], state["samples"]
         model.load_state_dict(state["model"])
         balance.load_state_dict(state["balance"])
         optimizer.load_state_dict(state["optimizer"])
-        torch.set_rng_state(state["random"])
-    with progress_bar(settings.epochs * steps, f"autoencoder {name} seed {request.seed}", "step", start * steps) as bar:
-        for epoch in range(start + 1, settings.epochs + 1):
+
+    def checkpoint() -> dict[str, Any]:
+        position = {"epoch": epoch, "step": step, "order": order, "sums": sums, "train_seconds": train_seconds}
+        parts: dict[str, Any] = {"model": model, "balance": balance, "optimizer": optimizer}
+        return position | {"samples": samples} | {name: part.state_dict() for name, part in parts.items()}
+
+    description = f"autoencoder {name} seed {request.seed}"
+    done = (epoch - 1) * steps + step
+    with folder.interruptible(), progress_bar(settings.epochs * steps, description, "step", done) as bar:
+        while epoch <= settings.epochs:
+            if step == 0:
+                order, sums = torch.randperm(len(train)), torch.zeros(3)
             before = folder.seconds
-            sums = torch.zeros(3)
-            for batch in torch.randperm(len(train)).split(settings.batch_size):
+            for batch in order.split(settings.batch_size)[step:]:
                 inputs = train.index_select(0, batch).float().div_(255)
                 losses = loss_components(inputs, *model(inputs))
                 losses["reconstruction"] = losses["reconstruction"] * scale
@@ -97,13 +106,19 @@ def run(request: command_line.Request) -> None:
                 loss.backward()
                 optimizer.step()
                 sums += torch.stack((loss, losses["reconstruction"] / scale, losses["sparsity"])).detach()
+                step += 1
                 bar.update()
+                if folder.due:
+                    train_seconds += folder.seconds - before
+                    folder.save(checkpoint())
+                    before = folder.seconds
             train_seconds += folder.seconds - before
             weighted, error, sparsity = (sums / steps).tolist()
             row = {"epoch": epoch, "train_weighted_loss": weighted, "train_mse": error * per_pixel}
             row |= {"train_l1": sparsity} | _measure(model, validation, "validation")
             weights = balance.get_buffer("weights").tolist()
             row |= {"weight_reconstruction": weights[0] * scale, "weight_sparsity": weights[1]}
+            require_finite(row, f"{request.output}: epoch {epoch}", "sparse_autoencoder.learning_rate")
             if epoch in settings.report_epochs:
                 row |= _measure(model, test, "test")
                 with torch.no_grad():
@@ -114,22 +129,14 @@ def run(request: command_line.Request) -> None:
                 for part, flat in reconstructions.items():
                     row[f"{part}_pcc"] = percent_correctly_classified(classifier, _as_images(flat), labels[part])
             folder.history.append(row)
-            folder.save(
-                {
-                    "epoch": epoch,
-                    "train_seconds": train_seconds,
-                    "samples": samples,
-                    "model": model.state_dict(),
-                    "balance": balance.state_dict(),
-                    "optimizer": optimizer.state_dict(),
-                    "random": torch.get_rng_state(),
-                },
-                now=epoch == settings.epochs,
-            )
+            epoch, step = epoch + 1, 0
+            if folder.due or epoch > settings.epochs:
+                folder.save(checkpoint())
     arrays = {key: np.asarray(value, dtype=np.float32) for key, value in samples.items()}
     folder.finish(
         {key: value for key, value in folder.history[-1].items() if key != "epoch"},
         samples=arrays | {"originals": test[shown].numpy()},
+        weights=model.state_dict(),
         data_checksums=mnist.checksums(request.settings.data_dir),
         times={"train": train_seconds},
     )

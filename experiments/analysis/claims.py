@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import pandas as pd
 from pydantic import Field
 
-from experiments.analysis import reading
+from experiments.analysis import lineage, reading
 from experiments.analysis.measurements import EXPERIMENT_OF, MEASUREMENTS, NO_ESTIMATE, Evidence
 from experiments.analysis.statistics import CONFIDENCE, Estimate, effect_size, holm, p_value
 from experiments.analysis.tables import write_table
@@ -142,7 +142,7 @@ def load_ledger(path: str = "paper/claims.yaml") -> Ledger:
     Raises:
         UserError: one line naming the file and the key.
     """
-    return validate(Ledger, read_yaml(path), path)
+    return validate(Ledger, read_yaml(lineage.noted(path)), path)
 
 
 class Measured(Strict):
@@ -153,9 +153,11 @@ class Measured(Strict):
 
 def main() -> None:
     """Entry point of ``python -m experiments.analysis.claims``."""
-    settings, _ = reading.command_line("claims", "Measure and judge the claims of paper/claims.yaml.")
-    table = ledger(judged_by(settings, load_claims()), Evidence(settings, read_yaml("paper/published.yaml")))
-    write_table(table, reading.results(settings), "claims")
+    command = reading.command_line("claims", "Measure and judge the claims of paper/claims.yaml.")
+    settings = command.settings
+    with command.recorded():
+        table = ledger(judged_by(settings, load_claims()), Evidence(settings, reading.published()))
+        write_table(table, reading.results(settings), "claims")
     print(table[["id", "measured", "measured_low", "measured_high", "corrected_p", "verdict"]].to_string(index=False))
 
 

@@ -10,13 +10,14 @@ EXPERIMENTS = ["gradient_descent", "sparse_autoencoder", "introvae", "niqe_colla
 
 def main() -> None:
     """Entry point of ``python -m experiments.analysis.figures``."""
-    settings, experiment = reading.command_line(
+    command = reading.command_line(
         "figures", "Draw the figures of one experiment from its run folders.", what=EXPERIMENTS
     )
     module = import_module(
-        f"experiments.analysis.figures_{experiment}"
+        f"experiments.analysis.figures_{command.what}"
     )  # after the help, since Matplotlib takes its time
-    getattr(module, experiment)(settings)
+    with command.recorded():
+        getattr(module, command.what)(command.settings)
 
 
 if __name__ == "__main__":

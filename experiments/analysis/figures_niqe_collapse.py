@@ -2,12 +2,12 @@
 
 from experiments.analysis import collapse, reading
 from experiments.analysis.style import BLACK, BLUE, ORANGE, VERMILION, WIDTH, plt, save
-from experiments.config import Settings, read_yaml
+from experiments.config import Settings
 
 
 def niqe_collapse(settings: Settings) -> None:
     """Draw the figure of the audit."""
-    published = read_yaml("paper/published.yaml")
+    published = reading.published()
     table = collapse.scores(settings, published)
     natural = table[table["set"].str.startswith("natural")]
     blurs = settings.niqe_collapse.blurs

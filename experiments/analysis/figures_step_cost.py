@@ -4,7 +4,7 @@ import numpy as np
 
 from experiments.analysis import cost, reading
 from experiments.analysis.style import BLACK, BLUE, ORANGE, VERMILION, WIDTH, plt, save
-from experiments.config import TIMED, Settings, read_yaml
+from experiments.config import TIMED, Settings
 
 TITLES = {
     "gradient_descent": "gradient descent",
@@ -16,7 +16,7 @@ TITLES = {
 def step_cost(settings: Settings) -> None:
     """Draw the figure of the audit."""
     history = cost.timings(settings)
-    published = read_yaml("paper/published.yaml")
+    published = reading.published()
     figure, panels = plt.subplots(1, len(TIMED), figsize=(WIDTH, 2.3))
     for axes, experiment in zip(panels, TIMED, strict=True):
         ratios = 100 * cost.shares(history, experiment, "steps")

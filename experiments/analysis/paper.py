@@ -1,6 +1,8 @@
 """Compile the manuscript: gather the numbers that its sentences quote, then let Typst inject them and the figures."""
 
+import re
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +10,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from experiments.analysis import autoencoder, reading
+from experiments.analysis import autoencoder, lineage, reading
 from experiments.config import Settings
 from experiments.errors import UserError, run_main
 from experiments.files import atomic_path, write_json
@@ -18,7 +20,7 @@ MANUSCRIPT = Path("paper/paper.typ")
 
 def numbers(settings: Settings) -> dict[str, Any]:
     """Everything the manuscript's sentences quote, by name."""
-    claims = pd.read_csv(reading.results(settings) / "claims.csv", keep_default_na=False, na_values=[""])
+    claims = reading.claims_of(reading.results(settings) / "claims.csv")
     history = reading.histories(settings, "sparse_autoencoder")
     tuned = autoencoder.tuned_lambda(settings, history)
     last = history[history["epoch"] == settings.sparse_autoencoder.epochs].groupby("method").mean(numeric_only=True)
@@ -26,6 +28,8 @@ def numbers(settings: Settings) -> dict[str, Any]:
     classifier = reading.FinishedRun(settings, "digit_classifier", "default", settings.digit_classifier.seed)
     audit = reading.FinishedRun(settings, "niqe_collapse", "default", settings.niqe_collapse.seed)
     runs = sorted((reading.results(settings) / "runs").glob("*/*/*/provenance.json"))
+    for path in runs:
+        lineage.noted_run(path.parent)
     provenances = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in runs]
     columns = ["measured", "measured_low", "measured_high", "observations", "verdict"]
     return {
@@ -67,6 +71,14 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and value != value else value
 
 
+def readable_by_typst(settings: Settings) -> Iterator[Path]:
+    """What the manuscript may open. Typst does not say what it opened, so tables and figures of the scale are all named."""
+    yield from (MANUSCRIPT, Path("paper/published.yaml"), reading.results(settings) / "claims.csv")
+    yield from sorted((reading.results(settings) / "tables").glob("*.csv"))
+    yield from sorted(reading.figures(settings).glob("*.pdf"))
+    yield from map(Path, sorted(set(re.findall(r'"/(results/[^"]+)"', MANUSCRIPT.read_text(encoding="utf-8")))))
+
+
 def compile_manuscript(settings: Settings) -> None:
     """Write ``numbers.json`` and ``paper.pdf``.
 
@@ -77,18 +89,23 @@ def compile_manuscript(settings: Settings) -> None:
 
     folder = reading.results(settings)
     write_json(folder / "numbers.json", numbers(settings))
+    lineage.wrote(folder / "numbers.json")
+    for path in readable_by_typst(settings):
+        lineage.noted(path)
     inputs = {"results": f"/{folder.as_posix()}", "figures": f"/{reading.figures(settings).as_posix()}"}
     with atomic_path(folder / "paper.pdf") as temporary:
         try:
             typst.compile(str(MANUSCRIPT), output=str(temporary), root=".", sys_inputs=inputs, format="pdf")
         except typst.TypstError as error:
             raise UserError(f"{MANUSCRIPT}: {' '.join(str(error).split())}") from error
+    lineage.wrote(folder / "paper.pdf")
 
 
 def main() -> None:
     """Entry point of ``python -m experiments.analysis.paper``."""
-    settings, _ = reading.command_line("paper", "Compile the manuscript from a scale's results.", every_experiment=True)
-    compile_manuscript(settings)
+    command = reading.command_line("paper", "Compile the manuscript from a scale's results.", every_experiment=True)
+    with command.recorded():
+        compile_manuscript(command.settings)
 
 
 if __name__ == "__main__":

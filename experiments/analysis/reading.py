@@ -1,21 +1,47 @@
 """Reading run folders: the only way by which the analysis learns of the experiments."""
 
 import argparse
+import contextlib
 import json
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from experiments.config import SOURCES, Settings, load, require, run_folder
+from experiments.analysis import lineage
+from experiments.config import Settings, load, read_yaml, require, run_folder
 from experiments.errors import UserError
+from experiments.sources import SOURCES
+
+STEP_RULES = ("fixed", "barzilai_borwein")
+"""Step rules of the descent; a run of each for every test function."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """What a command line asks for; `what` is empty where there is no choice."""
+
+    program: str
+    settings: Settings
+    what: str
+    config: str
+
+    def recorded(self) -> AbstractContextManager[None]:
+        """Keep a record of what is read and written inside; see `lineage`."""
+        words = [self.program, *([self.what] if self.what else [])]
+        path = results(self.settings) / "lineage" / f"{'-'.join(words)}.json"
+        line = f"python -m experiments.analysis.{' '.join(words)} --config {self.config}"
+        return lineage.recording(path, line, self.config)
 
 
 def command_line(
     program: str, description: str, *, what: list[str] | None = None, every_experiment: bool = False
-) -> tuple[Settings, str]:
-    """Parse ``[WHAT] --config FILE``; return the settings and WHAT (empty where there is no choice).
+) -> Command:
+    """Parse ``[WHAT] --config FILE``.
 
     Raises:
         UserError: if the scale leaves WHAT out, or with `every_experiment` any experiment.
@@ -28,7 +54,7 @@ def command_line(
     settings = load(options.config)
     for experiment in [options.what] if what else SOURCES if every_experiment else []:
         require(settings, experiment, options.config)
-    return settings, getattr(options, "what", "")
+    return Command(program, settings, getattr(options, "what", ""), lineage.name_of(options.config))
 
 
 def results(settings: Settings) -> Path:
@@ -39,6 +65,21 @@ def results(settings: Settings) -> Path:
 def figures(settings: Settings) -> Path:
     """Folder of a scale's figures."""
     return Path("figures", settings.scale)
+
+
+def runs_of(settings: Settings) -> list[tuple[str, str, int]]:
+    """Every run that a scale consists of: experiment, name (the method, or what else tells runs apart) and seed."""
+    runs = []
+    for experiment in settings.experiments:
+        section = getattr(settings, experiment)
+        names = ["default"]
+        if experiment == "gradient_descent":
+            names = [f"{function}-{rule}" for function in section.illustrated_starts for rule in STEP_RULES]
+        elif experiment in ("sparse_autoencoder", "introvae"):
+            names = list(settings.methods_of(experiment))
+        seeds = section.seeds if hasattr(section, "seeds") else [section.seed]
+        runs += [(experiment, name, seed) for name in names for seed in seeds]
+    return runs
 
 
 class FinishedRun:
@@ -58,27 +99,58 @@ class FinishedRun:
         self.folder = run_folder(settings.scale, experiment, name, seed)
         if not (self.folder / "metrics.json").exists():
             raise UserError(f"{self.folder}: no finished run; run the workflow, or python -m experiments.{experiment}")
+        lineage.noted_run(self.folder)
 
     @property
     def metrics(self) -> dict[str, Any]:
         """The final numbers."""
-        return json.loads((self.folder / "metrics.json").read_text(encoding="utf-8"))
+        return self._json("metrics.json")
 
     @property
     def provenance(self) -> dict[str, Any]:
         """Where and with what it was run."""
-        return json.loads((self.folder / "provenance.json").read_text(encoding="utf-8"))
+        return self._json("provenance.json")
 
     @property
     def history(self) -> pd.DataFrame:
         """The course of the run."""
-        return pd.read_csv(self.folder / "history.csv")
+        with self._whole("history.csv") as path:
+            return pd.read_csv(path)
 
     @property
     def samples(self) -> dict[str, np.ndarray]:
         """Arrays for the figures."""
-        with np.load(self.folder / "samples.npz", allow_pickle=False) as arrays:
+        with self._whole("samples.npz") as path, np.load(path, allow_pickle=False) as arrays:
             return dict(arrays)
+
+    def _json(self, name: str) -> dict[str, Any]:
+        with self._whole(name) as path:
+            values = json.loads(path.read_bytes())
+            if not isinstance(values, dict):
+                raise ValueError(f"it holds a {type(values).__name__}")
+            return values
+
+    @contextlib.contextmanager
+    def _whole(self, name: str) -> Iterator[Path]:
+        """Yield the path of a file of the run; what a reader makes of damaged bytes becomes a `UserError` naming it."""
+        path = self.folder / name
+        try:
+            yield path
+        except FileNotFoundError as error:
+            raise UserError(f"{path}: missing; remove {self.folder} and run the workflow again") from error
+        except Exception as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise UserError(f"{path}: damaged ({reason}); remove {self.folder} and run the workflow again") from error
+
+
+def published() -> dict[str, Any]:
+    """The paper's own numbers."""
+    return read_yaml(lineage.noted("paper/published.yaml"))
+
+
+def claims_of(path: Path) -> pd.DataFrame:
+    """Read a ``claims.csv``; empty cells are NaN, and no word is."""
+    return pd.read_csv(lineage.noted(path), keep_default_na=False, na_values=[""])
 
 
 def descent_run(settings: Settings, function: str, step_rule: str) -> FinishedRun:

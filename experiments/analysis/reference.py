@@ -7,11 +7,11 @@ from typing import Any
 
 import pandas as pd
 
-from experiments.analysis import reading
+from experiments.analysis import lineage, reading
 from experiments.analysis.tables import readable
 from experiments.config import Settings, read_yaml
 from experiments.errors import UserError, run_main
-from experiments.files import write_json, write_text
+from experiments.files import sha256, write_json, write_text
 
 README = Path("README.md")
 SHOWN_SCALE = "laptop"
@@ -48,6 +48,7 @@ def provenance(settings: Settings) -> dict[str, Any]:
     return {key: runs[0][key] for key in same} | {
         "scale": settings.scale,
         "runs": len(runs),
+        "run_provenance": {"/".join(file.parts[3:6]): sha256(file) for file in files},
         "code": code,
         "commits": {experiment: sorted(hashes) for experiment, hashes in commits.items()},
         "data": data,
@@ -73,6 +74,24 @@ def claims_table(folder: Path, figures: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
+def kept_files(settings: Settings, folders: list[Path]) -> dict[str, Any]:
+    """Kept file -> its SHA-256, and what the record of the file that it is a copy of says: command, time, code, runs."""
+    copied_from = {
+        "results": reading.results(settings),
+        "figures": reading.figures(settings),
+    }
+    files: dict[str, Any] = {}
+    for folder in folders:
+        for path in sorted(file for file in folder.rglob("*") if file.is_file()):
+            entry: dict[str, Any] = {"sha256": sha256(path)}
+            record = lineage.record_of(str(copied_from[folder.parts[0]] / path.relative_to(folder)))
+            if record is not None:
+                entry |= {"command": record.command, "time": record.time, "made_on": record.made_on}
+                entry["runs"] = lineage.counts(record.runs)
+            files[path.as_posix()] = entry
+    return files
+
+
 def keep(settings: Settings) -> None:
     """Copy tables, claims, figures (PNG) and provenance to the reference folders; the README shows one scale's claims.
 
@@ -91,7 +110,7 @@ def keep(settings: Settings) -> None:
     for picture in sorted(reading.figures(settings).glob("*.png")):
         if not (celeba and picture.stem in WITHHELD_OF_CELEBA):
             shutil.copy(picture, pictures / picture.name)
-    write_json(target / "provenance.json", summary)
+    write_json(target / "provenance.json", summary | {"files": kept_files(settings, [target, pictures])})
     if settings.scale == SHOWN_SCALE:
         text = README.read_text(encoding="utf-8")
         before, after = text.split(START)[0], text.split(END)[1]
@@ -100,8 +119,7 @@ def keep(settings: Settings) -> None:
 
 def main() -> None:
     """Entry point of ``python -m experiments.analysis.reference``."""
-    settings, _ = reading.command_line("reference", "Keep a finished scale as the committed reference.")
-    keep(settings)
+    keep(reading.command_line("reference", "Keep a finished scale as the committed reference.").settings)
 
 
 if __name__ == "__main__":

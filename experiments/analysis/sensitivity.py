@@ -20,12 +20,12 @@ def sensitivity(ledger: Path, varied: dict[str, str], reference: Path = REFERENC
         varied: committed scale -> what it varies; scales that are not there are left out.
         reference: folder of the committed scales.
     """
-    own = pd.read_csv(ledger, keep_default_na=False, na_values=[""])
+    own = reading.claims_of(ledger)
     tables = {"as in this document": own}
     for scale, what in varied.items():
         path = reference / scale / "claims.csv"
         if path.exists():
-            tables[what] = pd.read_csv(path, keep_default_na=False, na_values=[""])
+            tables[what] = reading.claims_of(path)
     columns = ["id", "measured", "measured_low", "measured_high", "observations", "unit", "verdict"]
     rows = pd.concat([table[columns].assign(setting=what) for what, table in tables.items()], ignore_index=True)
     judged = rows[rows["measured"].notna()]
@@ -38,9 +38,10 @@ def sensitivity(ledger: Path, varied: dict[str, str], reference: Path = REFERENC
 
 def main() -> None:
     """Entry point of ``python -m experiments.analysis.sensitivity``."""
-    settings, _ = reading.command_line("sensitivity", "Hold the claims against those of scales that vary what is open.")
-    folder = reading.results(settings)
-    write_table(sensitivity(folder / "claims.csv", load_ledger().sensitivity), folder / "tables", "sensitivity")
+    command = reading.command_line("sensitivity", "Hold the claims against those of scales that vary what is open.")
+    folder = reading.results(command.settings)
+    with command.recorded():
+        write_table(sensitivity(folder / "claims.csv", load_ledger().sensitivity), folder / "tables", "sensitivity")
 
 
 if __name__ == "__main__":

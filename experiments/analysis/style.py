@@ -1,5 +1,6 @@
 """The look of the figures: sizes of a journal column, colours that the colour-blind can tell apart (Okabe and Ito)."""
 
+import io
 from pathlib import Path
 
 import matplotlib as mpl
@@ -10,6 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from experiments.analysis import lineage
 from experiments.files import atomic_path
 
 BLACK, ORANGE, GREEN, BLUE, VERMILION, PURPLE = "#000000", "#E69F00", "#009E73", "#0072B2", "#D55E00", "#CC79A7"
@@ -38,8 +40,11 @@ def save(figure: Figure, folder: Path, name: str) -> None:
     """Write ``name.pdf`` and ``name.png``, without time stamps, and close the figure."""
     for suffix in ("pdf", "png"):
         metadata = {"CreationDate": None} if suffix == "pdf" else {"Software": None}
+        content = io.BytesIO()  # Matplotlib does not survive a full disk
+        figure.savefig(content, format=suffix, metadata=metadata)
         with atomic_path(folder / f"{name}.{suffix}") as temporary:
-            figure.savefig(temporary, metadata=metadata)
+            temporary.write_bytes(content.getbuffer())
+        lineage.wrote(folder / f"{name}.{suffix}")
     plt.close(figure)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from experiments.analysis import autoencoder, collapse, cost, descent, five_rules, reading
+from experiments.analysis import autoencoder, collapse, cost, descent, five_rules, lineage, reading
 from experiments.analysis.statistics import (
     CONFIDENCE,
     Estimate,
@@ -16,7 +16,7 @@ from experiments.analysis.statistics import (
     p_value,
     share,
 )
-from experiments.config import Settings, read_yaml
+from experiments.config import Settings
 from experiments.errors import run_main
 from experiments.files import write_text
 
@@ -120,7 +120,7 @@ def introvae(settings: Settings) -> dict[str, pd.DataFrame]:
 
 def niqe_collapse(settings: Settings) -> dict[str, pd.DataFrame]:
     """The NIQE audit: scores of images with a single block, and the pooled NIQE of the sets it can order."""
-    return {"niqe_collapse": collapse.summary(settings, read_yaml("paper/published.yaml"))}
+    return {"niqe_collapse": collapse.summary(settings, reading.published())}
 
 
 def rules_of_one_name(settings: Settings) -> dict[str, pd.DataFrame]:
@@ -136,7 +136,7 @@ def rules_of_one_name(settings: Settings) -> dict[str, pd.DataFrame]:
 
 def step_cost(settings: Settings) -> dict[str, pd.DataFrame]:
     """What SoftAdapt adds to a step of each experiment, by whole steps and by its calls alone, beside the published."""
-    return {"step_cost": cost.summary(settings, read_yaml("paper/published.yaml"))}
+    return {"step_cost": cost.summary(settings, reading.published())}
 
 
 def _by_method_and_epoch(
@@ -203,6 +203,8 @@ def write_table(table: pd.DataFrame, folder: Path, name: str) -> None:
     latex.insert(1, r"\midrule")
     start = rf"\begin{{tabular}}{{{'l' * shown.shape[1]}}}"
     write_text(folder / f"{name}.tex", "\n".join([start, r"\toprule", *latex, r"\bottomrule", r"\end{tabular}", ""]))
+    for suffix in ("csv", "md", "tex"):
+        lineage.wrote(folder / f"{name}.{suffix}")
 
 
 def _escape(text: str) -> str:
@@ -213,11 +215,12 @@ def _escape(text: str) -> str:
 
 def main() -> None:
     """Entry point of ``python -m experiments.analysis.tables``."""
-    settings, experiment = reading.command_line(
+    command = reading.command_line(
         "tables", "Make the tables of one experiment from its run folders.", what=list(EXPERIMENTS)
     )
-    for name, table in EXPERIMENTS[experiment](settings).items():
-        write_table(table, reading.results(settings) / "tables", name)
+    with command.recorded():
+        for name, table in EXPERIMENTS[command.what](command.settings).items():
+            write_table(table, reading.results(command.settings) / "tables", name)
 
 
 if __name__ == "__main__":

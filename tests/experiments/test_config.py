@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from experiments.config import SOURCES, Settings, load, read_yaml, source_files
+from experiments.config import Settings, load, read_yaml
 from experiments.errors import UserError
+from experiments.sources import SOURCES, source_files
 
 SCALES = ["smoke", "laptop", "paper"]
 

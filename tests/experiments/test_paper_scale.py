@@ -90,7 +90,7 @@ def test_one_step_of_the_papers_networks_on_a_cpu(tmp_path, made_celeba, monkeyp
     for name, part in (("train", 0), ("validation", 1), ("held_out", 2)):
         brightness = 255 * samples[f"{name}_originals"].mean(axis=(1, 2, 3))
         np.testing.assert_allclose(brightness, BRIGHTNESS[part], atol=5)
-    state = torch.load(run / "checkpoint.pt", weights_only=True)["state"]["networks"]
+    state = torch.load(run / "weights.pt", weights_only=True)
     settings = load(PAPER).introvae
     sizes = (settings.image_size, 3, settings.channels, settings.latent_size, settings.normalization)
     Encoder(*sizes).load_state_dict(state["encoder"])

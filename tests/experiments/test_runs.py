@@ -3,16 +3,19 @@
 import json
 import os
 import pickle
+import random
+import signal
 
 import numpy as np
 import pytest
 import torch
 import yaml
 
-from experiments import runs
-from experiments.errors import UserError
+from experiments import checkpoints, runs
+from experiments.checkpoints import random_state, restore_random_state
+from experiments.errors import Interrupted, UserError
 from experiments.files import atomic_path, sha256, write_json, write_text
-from experiments.runs import Run, config_hash, random_state, restore_random_state
+from experiments.runs import Run, config_hash
 
 CONFIG = {"experiment": "introvae", "seed": 0, "settings": {"epochs": 3, "margin": 1.0}}
 
@@ -36,7 +39,7 @@ def test_json_refuses_nan(tmp_path):
 def test_results_are_whole_and_metrics_come_last(tmp_path, monkeypatch):
     run = Run(tmp_path / "run", CONFIG)
     run.history = [{"epoch": 1, "loss": 0.1 + 0.2}, {"epoch": 2, "loss": 1e-12, "psnr": 3.0}]
-    monkeypatch.setattr(runs, "write_json", lambda *a: (_ for _ in ()).throw(OSError("disk full")))
+    monkeypatch.setattr(runs, "provenance", lambda: (_ for _ in ()).throw(OSError("disk full")))
     with pytest.raises(OSError, match="disk full"):
         run.finish({"loss": 1.0}, samples={"a": np.ones(3)})
     assert not run.finished
@@ -47,12 +50,15 @@ def test_results_are_whole_and_metrics_come_last(tmp_path, monkeypatch):
     provenance = json.loads((run.folder / "provenance.json").read_text())
     assert provenance["data"] == {"d": "0"}
     assert provenance["times"]["train"] == 1.0
-    assert {"commit", "dirty", "cpu", "threads", "versions", "python"} <= provenance.keys()
+    assert {"commit", "dirty", "cpu", "threads", "versions", "python", "config_hash"} <= provenance.keys()
+    assert provenance["files"] == {
+        name: sha256(run.folder / name) for name in ("config.yaml", "history.csv", "metrics.json", "samples.npz")
+    }
     assert yaml.safe_load((run.folder / "config.yaml").read_text())["settings"] == CONFIG["settings"]
 
 
 def test_another_run_in_the_folder_is_refused_with_hashes_and_keys(tmp_path):
-    Run(tmp_path, CONFIG).save({"epoch": 1}, now=True)
+    Run(tmp_path, CONFIG).save({"epoch": 1})
     other = CONFIG | {"seed": 1, "settings": {"epochs": 3, "margin": 2.0}}
     with pytest.raises(UserError, match=r"differ in seed, settings\.margin\); pass --overwrite") as error:
         Run(tmp_path, other)
@@ -62,7 +68,7 @@ def test_another_run_in_the_folder_is_refused_with_hashes_and_keys(tmp_path):
 
 
 def test_a_run_with_other_threads_is_another_run(tmp_path):
-    Run(tmp_path, CONFIG).save({"epoch": 1}, now=True)
+    Run(tmp_path, CONFIG).save({"epoch": 1})
     torch.set_num_threads(2)
     with pytest.raises(UserError, match="differ in threads"):
         Run(tmp_path, CONFIG)
@@ -73,14 +79,14 @@ def test_a_start_that_is_refused_changes_nothing(tmp_path):
     Run(tmp_path / "new", CONFIG)
     assert not (tmp_path / "new").exists()
     finished = Run(tmp_path / "old", CONFIG)
-    finished.save({"epoch": 3}, now=True)
+    finished.save({"epoch": 3})
     finished.finish({"loss": 1.0})
     before = {path.name: path.read_bytes() for path in finished.folder.iterdir()}
     other = Run(finished.folder, CONFIG | {"seed": 1}, overwrite=True)
     assert not other.finished
     assert {path.name: path.read_bytes() for path in finished.folder.iterdir()} == before
     other.start()
-    assert [path.name for path in finished.folder.iterdir()] == ["config.yaml"]
+    assert {path.name for path in finished.folder.iterdir()} == {".lock", "config.yaml"}
 
 
 def test_a_run_that_left_nothing_but_its_settings_does_not_stand_in_the_way(tmp_path):
@@ -97,18 +103,20 @@ def test_a_folder_that_cannot_be_is_one_line(tmp_path, below):
 
 
 def test_a_run_of_other_code_is_another_run(tmp_path, monkeypatch):
-    Run(tmp_path, CONFIG).save({"epoch": 1}, now=True)
+    Run(tmp_path, CONFIG).save({"epoch": 1})
     monkeypatch.setattr(runs, "code_fingerprint", lambda experiment, rules: "changed")
     with pytest.raises(UserError, match="differ in code"):
         Run(tmp_path, CONFIG)
 
 
 def test_a_checkpoint_of_other_settings_is_refused_or_left_aside(tmp_path):
-    Run(tmp_path, CONFIG).save({"epoch": 1}, now=True)
+    Run(tmp_path, CONFIG).save({"epoch": 1})
     (tmp_path / "config.yaml").unlink()
     other = CONFIG | {"seed": 1}
-    with pytest.raises(UserError, match="belongs to settings"):
+    with pytest.raises(UserError, match=r"checkpoint\.pt: belongs to .* differ in seed\); remove it") as error:
         Run(tmp_path, other).resume()
+    for config in (CONFIG, other):  # both hashes
+        assert config_hash(Run(tmp_path / "none", config).config)[:8] in str(error.value)
     assert not (tmp_path / "config.yaml").exists()  # so that the right command is not refused next
     assert Run(tmp_path, other, overwrite=True).resume() is None
 
@@ -134,32 +142,111 @@ def test_a_bad_checkpoint_is_one_line_and_runs_no_code(tmp_path, monkeypatch, co
     assert not (tmp_path / "executed").exists()
 
 
-def test_a_truncated_checkpoint_is_refused(tmp_path):
+def test_a_damaged_checkpoint_gives_way_to_the_one_before_it(tmp_path, capsys):
     run = Run(tmp_path, CONFIG)
-    run.save({"weights": torch.ones(1000)}, now=True)
-    path = tmp_path / "checkpoint.pt"
-    path.write_bytes(path.read_bytes()[:-200])
-    with pytest.raises(UserError, match="not a usable checkpoint"):
-        run.resume()
+    for epoch in (1, 2, 3):
+        run.history.append({"epoch": epoch})
+        run.save({"weights": torch.full((1000,), float(epoch))})
+    run.release()
+    newest = tmp_path / "checkpoint.pt"
+    whole = newest.read_bytes()
+    middle = whole.index(np.full(1000, 3.0, dtype=np.float32).tobytes()) + 2000
+    for damaged in (whole[:-200], whole[:middle] + bytes([whole[middle] ^ 4]) + whole[middle + 1 :]):
+        newest.write_bytes(damaged)
+        resumed = Run(tmp_path, CONFIG)
+        assert torch.equal(resumed.resume()["weights"], torch.full((1000,), 2.0))
+        assert resumed.history == [{"epoch": 1}, {"epoch": 2}]
+        warning = capsys.readouterr().err
+        assert warning.startswith("warning: ")
+        assert "going on from the one before it" in warning
+        assert not newest.exists()  # else the next checkpoint would push the whole one out
+        resumed.release()
+    (tmp_path / "checkpoint-previous.pt").write_bytes(b"")
+    with pytest.raises(UserError, match=r"not a usable checkpoint .* to start over"):
+        Run(tmp_path, CONFIG).resume()
+
+
+def test_the_checkpoint_before_the_newest_is_enough(tmp_path):
+    """As when a process is killed between the two renames."""
+    run = Run(tmp_path, CONFIG)
+    run.save({"epoch": 1})
+    run.save({"epoch": 2})
+    run.release()
+    (tmp_path / "checkpoint.pt").unlink()
+    assert Run(tmp_path, CONFIG).resume() == {"epoch": 1}
 
 
 def test_history_and_seconds_survive_a_checkpoint(tmp_path):
     run = Run(tmp_path, CONFIG)
     run.history.append({"epoch": 1, "loss": 0.5})
     run._seconds_before = 100.0
-    run.save({"epoch": 1}, now=True)
+    run.save({"epoch": 1})
+    run.release()
     resumed = Run(tmp_path, CONFIG)
     assert resumed.resume() == {"epoch": 1}
     assert resumed.history == [{"epoch": 1, "loss": 0.5}]
     assert resumed.seconds >= 100
 
 
-def test_checkpoints_are_rate_limited(tmp_path):
+def test_a_checkpoint_is_due_after_the_interval_and_never_costs_more_than_a_share(tmp_path, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(runs.time, "monotonic", lambda: now[0])
+    run = Run(tmp_path, CONFIG, checkpoint_interval=20.0)
+    now[0] += 19
+    assert not run.due
+    now[0] += 1
+    assert run.due
+    write = checkpoints.write
+
+    def slow_write(*arguments):
+        write(*arguments)
+        now[0] += 3
+
+    monkeypatch.setattr(checkpoints, "write", slow_write)
+    run.save({"epoch": 1})
+    now[0] += 149
+    assert not run.due
+    now[0] += 1
+    assert run.due
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 75), (signal.SIGINT, 130)])
+def test_a_signal_waits_for_the_next_checkpoint_and_a_second_one_does_not(tmp_path, number, code):
+    run = Run(tmp_path, CONFIG)
+    with (
+        pytest.raises(Interrupted, match=r"holds a checkpoint .* run the same command again") as stop,
+        run.interruptible(),
+    ):
+        assert not run.due
+        signal.raise_signal(number)
+        assert run.due
+        run.save({"epoch": 1})
+    assert stop.value.exit_code == code
+    run.release()
+    assert Run(tmp_path, CONFIG).resume() == {"epoch": 1}
+    with pytest.raises(Interrupted), Run(tmp_path, CONFIG).interruptible():
+        signal.raise_signal(number)
+        signal.raise_signal(number)
+        pytest.fail("the second signal did not stop the process")
+
+
+def test_two_at_once_are_one_too_many(tmp_path):
     run = Run(tmp_path, CONFIG)
     run.save({"epoch": 1})
-    assert not (tmp_path / "checkpoint.pt").exists()
-    run.save({"epoch": 1}, now=True)
-    assert (tmp_path / "checkpoint.pt").exists()
+    with pytest.raises(UserError, match="another process is writing this run; wait for it"):
+        Run(tmp_path, CONFIG).start()
+    run.finish({"loss": 1.0})
+    Run(tmp_path, CONFIG).start()
+
+
+def test_what_a_killed_process_left_half_written_is_removed(tmp_path):
+    Run(tmp_path, CONFIG).save({"epoch": 1})
+    with pytest.raises(KeyboardInterrupt), atomic_path(tmp_path / "samples.npz") as temporary:
+        half = temporary.rename(tmp_path / "moved")
+        raise KeyboardInterrupt
+    half.rename(temporary)
+    Run(tmp_path, CONFIG).start()
+    assert not temporary.exists()
 
 
 def test_config_hash_ignores_the_order_of_keys():
@@ -167,15 +254,17 @@ def test_config_hash_ignores_the_order_of_keys():
     assert config_hash({"a": 1}) != config_hash({"a": 2})
 
 
-def test_random_state_round_trip():
-    state = random_state()
-    first = torch.rand(3)
-    restore_random_state(state)
-    assert torch.equal(torch.rand(3), first)
+def test_random_state_round_trip(tmp_path):
+    torch.save(random_state(), tmp_path / "state.pt")
+    first = torch.rand(3), np.random.rand(3), random.random()  # noqa: NPY002
+    restore_random_state(torch.load(tmp_path / "state.pt", weights_only=True))
+    assert torch.equal(torch.rand(3), first[0])
+    assert (np.random.rand(3) == first[1]).all()  # noqa: NPY002
+    assert random.random() == first[2]
 
 
 def test_damaged_config_names_the_remedy(tmp_path):
-    Run(tmp_path, CONFIG).save({"epoch": 1}, now=True)
+    Run(tmp_path, CONFIG).save({"epoch": 1})
     write_text(tmp_path / "config.yaml", "a: [")
     with pytest.raises(UserError, match="remove the folder"):
         Run(tmp_path, CONFIG)

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
-from experiments import digit_classifier, introvae, introvae_updates, runs, sparse_autoencoder
+from experiments import digit_classifier, introvae, introvae_updates, sparse_autoencoder
 from experiments.config import IntroVAESettings, load
 from experiments.errors import UserError
 from experiments.metrics.classification import judge_identity
@@ -48,31 +48,39 @@ METHODS = [
 ]
 
 
-@pytest.mark.parametrize(("experiment", "method"), METHODS)
-def test_a_killed_run_goes_on_as_if_nothing_had_happened(start, monkeypatch, experiment, method):
-    undisturbed = start(experiment, "undisturbed", "--method", method)
-    monkeypatch.setattr(runs, "CHECKPOINT_INTERVAL", 0.0)
-    save = Run.save
+def killed_after(monkeypatch, saves):
+    """Let the process end after so many checkpoints; return a function that undoes that."""
+    save, count = Run.save, [0]
 
-    def save_and_die(self, state, *, now=False):
-        save(self, state, now=now)
-        if state["epoch"] == 2:
+    def save_and_die(self, state):
+        save(self, state)
+        count[0] += 1
+        if count[0] == saves:
+            self.release()
             raise Killed
 
     monkeypatch.setattr(Run, "save", save_and_die)
-    with pytest.raises(Killed):
-        start(experiment, "killed", "--method", method)
-    monkeypatch.setattr(Run, "save", save)
-    torch.rand(5)  # whatever the process does before it resumes
-    resumed = start(experiment, "killed", "--method", method)
-    for name in ("metrics.json", "history.csv", "config.yaml"):
+    return lambda: monkeypatch.setattr(Run, "save", save)
+
+
+@pytest.mark.parametrize("saves", [3, 8, 1000], ids=["early", "in the middle", "never"])
+@pytest.mark.parametrize(("experiment", "method"), METHODS)
+def test_a_killed_run_goes_on_as_if_nothing_had_happened(start, monkeypatch, experiment, method, saves):
+    """With a checkpoint after every step, so that the run goes on in the middle of an epoch."""
+    undisturbed = start(experiment, "undisturbed", "--method", method)
+    undo = killed_after(monkeypatch, saves)
+    every_step = ["--method", method, "--checkpoint-interval", "0"]
+    if saves < 1000:
+        with pytest.raises(Killed):
+            start(experiment, "killed", *every_step)
+        undo()
+        torch.rand(5)  # whatever the process does before it resumes
+    resumed = start(experiment, "killed", *every_step)
+    for name in ("metrics.json", "history.csv", "config.yaml", "weights.pt"):
         assert (resumed / name).read_bytes() == (undisturbed / name).read_bytes()
     one, other = np.load(resumed / "samples.npz"), np.load(undisturbed / "samples.npz")
     assert one.files == other.files
     assert all((one[name] == other[name]).all() for name in one.files)
-    states = [torch.load(folder / "checkpoint.pt", weights_only=True)["state"] for folder in (resumed, undisturbed)]
-    first, second = (state.get("model") or state["networks"]["encoder"] for state in states)
-    assert all(torch.equal(first[name], second[name]) for name in first)
 
 
 @pytest.mark.parametrize(("experiment", "method"), METHODS)
@@ -102,7 +110,9 @@ def test_a_checkpoint_that_went_farther_or_reported_less_is_not_continued(start)
         folder = start("introvae", name, "--epochs", "5", "--report-epochs", "[1, 2, 3, 5]")
         for file in ("config.yaml", "metrics.json", "history.csv"):
             (folder / file).unlink()
-        with pytest.raises(UserError, match=r"checkpoint\.pt: belongs to .* other epochs"):
+        with pytest.raises(
+            UserError, match=r"checkpoint\.pt: belongs to .* differ in settings\.epochs, settings\.report_epochs"
+        ):
             start("introvae", name, *other)
         start("introvae", name, *other, "--overwrite")
         for file in ("metrics.json", "history.csv"):
@@ -111,19 +121,19 @@ def test_a_checkpoint_that_went_farther_or_reported_less_is_not_continued(start)
 
 def test_the_classifier_resumes_too(start, monkeypatch):
     undisturbed = start("digit_classifier", "undisturbed", "--epochs", "2")
-    save = Run.save
-
-    def save_and_die(self, state, *, now=False):
-        save(self, state, now=now)
-        if state["epoch"] == 1:
-            raise Killed
-
-    monkeypatch.setattr(Run, "save", save_and_die)
+    undo = killed_after(monkeypatch, saves=30)  # of 20 steps an epoch
     with pytest.raises(Killed):
-        start("digit_classifier", "killed", "--epochs", "2")
-    monkeypatch.setattr(Run, "save", save)
-    resumed = start("digit_classifier", "killed", "--epochs", "2")
-    assert (resumed / "history.csv").read_bytes() == (undisturbed / "history.csv").read_bytes()
+        start("digit_classifier", "killed", "--epochs", "2", "--checkpoint-interval", "0")
+    undo()
+    resumed = start("digit_classifier", "killed", "--epochs", "2", "--checkpoint-interval", "0")
+    for name in ("metrics.json", "history.csv", "weights.pt"):
+        assert (resumed / name).read_bytes() == (undisturbed / name).read_bytes()
+
+
+@pytest.mark.parametrize("experiment", ["digit_classifier", "sparse_autoencoder"])
+def test_training_that_diverges_is_one_line(start, experiment):
+    with pytest.raises(UserError, match=rf"epoch 1: .* not finite, .* lower {experiment}\.learning_rate"):
+        start(experiment, "diverged", "--learning-rate", "1e38")
 
 
 @pytest.mark.parametrize(("experiment", "method"), METHODS)

@@ -10,8 +10,9 @@ import pytest
 import torch
 import yaml
 
-from experiments.config import WEIGHTINGS_FOLDER, rules_of, source_files
 from experiments.errors import UserError
+from experiments.schema import WEIGHTINGS_FOLDER
+from experiments.sources import rules_of, source_files
 from experiments.weightings import Context, build
 
 NAMES = ("a", "b")

@@ -5,9 +5,9 @@ import os
 
 import numpy as np
 import pytest
-from conftest import idx_bytes
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from made_data import idx_bytes, make_celeba
 from PIL import Image
 
 from experiments.data import celeba, mnist, orl_faces
@@ -115,15 +115,7 @@ def test_whole_people_are_held_out(made_faces):
 
 @pytest.fixture
 def made_celeba(tmp_path):
-    folder = tmp_path / "celeba" / "img_align_celeba"
-    folder.mkdir(parents=True)
-    lines = []
-    for index in range(12):
-        name = f"{index + 1:06d}.jpg"
-        color = (20 * index, 100, 255 - 20 * index)
-        Image.new("RGB", (178, 218), color).save(folder / name)
-        lines.append(f"{name} {0 if index < 8 else 1 if index < 10 else 2}")
-    (tmp_path / "celeba" / "list_eval_partition.txt").write_text("\n".join(lines) + "\n")
+    make_celeba(tmp_path)
     return tmp_path
 
 

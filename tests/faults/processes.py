@@ -1,0 +1,124 @@
+"""Real processes at a low price: a server imports torch once and forks every experiment that a test starts.
+
+A child is a process of its own, with the exit code, the signals and the standard error that a command has; only the two
+seconds of the import are saved.
+"""
+
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+
+LIMIT = 120.0
+"""Seconds after which a process hangs."""
+
+_SERVER = multiprocessing.get_context("forkserver")
+_SERVER.set_forkserver_preload(
+    [
+        "torch",
+        "torch._dynamo",  # which the first optimiser imports
+        "PIL.Image",
+        "piq",
+        "tqdm",
+        "experiments.introvae_updates",
+        "experiments.data.faces",
+        "experiments.data.mnist",
+        "experiments.metrics.classification",
+        "experiments.metrics.niqe",
+        "experiments.metrics.psnr",
+        "experiments.metrics.ssim",
+        "experiments.runs",
+        "experiments.weightings",
+        "experiments.weightings.gradnorm",
+        "models.digit_classifier",
+        "models.sparse_autoencoder",
+    ]
+)
+
+
+class Process:
+    """A running or ended command.
+
+    Args:
+        module: below ``experiments``, whose ``main`` is called.
+        arguments: words of the command line.
+        log: file for what it prints.
+        checksums: of the made data, MNIST's by file and the faces'.
+        prepare: called in the child before anything else, to plant a fault; from an importable module.
+    """
+
+    def __init__(
+        self,
+        module: str,
+        arguments: list[str],
+        log: Path,
+        checksums: tuple[dict[str, str], str],
+        prepare: Callable[[], None] | None = None,
+    ) -> None:
+        self.log = log
+        self._process = _SERVER.Process(target=_enter, args=(module, arguments, str(log), checksums, prepare))
+        self._process.start()
+        self.started = time.monotonic()
+        self.seconds = 0.0
+
+    @property
+    def running(self) -> bool:
+        return self._process.is_alive()
+
+    def send(self, number: signal.Signals) -> bool:
+        """Send a signal; whether the process was still there to get it."""
+        if not self.running:
+            return False
+        os.kill(self._process.pid, number)
+        return True
+
+    def wait(self) -> int:
+        """Its exit code; a negative one is the signal that ended it."""
+        self._process.join(LIMIT)
+        if self.running:
+            self._process.kill()
+            self._process.join()
+            raise AssertionError(f"hung for {LIMIT} s: {self.printed}")
+        self.seconds = time.monotonic() - self.started
+        return self._process.exitcode
+
+    @property
+    def printed(self) -> str:
+        return self.log.read_text(encoding="utf-8", errors="replace") if self.log.exists() else ""
+
+    @property
+    def lines(self) -> list[str]:
+        """What it printed besides the progress bars, which rewrite their own line or say how far they are."""
+        return [line for line in self.printed.replace("\r", "\n").splitlines() if line.strip() and "it/s" not in line]
+
+
+def _enter(module, arguments, log, checksums, prepare) -> None:
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    sys.stdout = os.fdopen(1, "w", buffering=1, closefd=False)
+    sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    from experiments.data import mnist, orl_faces
+    from experiments.errors import run_main
+
+    mnist.CHECKSUMS, orl_faces.CHECKSUM = checksums
+    if prepare is not None:
+        prepare()
+    run_main(lambda: import_module(f"experiments.{module}").main(arguments))
+
+
+def one_line(process: Process, *parts: str) -> None:
+    """Assert that the process said one clear line, an error that holds these parts, and exited with 2."""
+    code = process.wait()
+    said = [line for line in process.lines if "%|" not in line]
+    assert code == 2, (code, said)
+    assert len(said) == 1, said
+    assert said[0].startswith("error: "), said
+    assert "Traceback" not in process.printed
+    for part in parts:
+        assert part in said[0], (part, said[0])

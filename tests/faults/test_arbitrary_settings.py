@@ -1,0 +1,237 @@
+"""Config files and command lines of any content are read, or refused in one line that names file, key or option."""
+
+import copy
+import math
+
+import pytest
+import yaml
+from fuzzing import fuzzed, success_or_one_line
+from hypothesis import given
+from hypothesis import strategies as st
+
+from experiments import command_line, weightings
+from experiments.config import Settings, load, validate
+
+with open("config/smoke.yaml", encoding="utf-8") as file:
+    SMOKE = yaml.safe_load(file)
+
+
+def paths_in(value, path=()):
+    """Every place in nested settings."""
+    if path:
+        yield path
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, part in items:
+        yield from paths_in(part, (*path, key))
+
+
+PLACES = list(paths_in(SMOKE))
+
+anything = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.sampled_from(
+        [-1, 0, 2**31, 2**63, 10**400, math.inf, -math.inf, math.nan, 1e-320, 1e308, "1e-3", "", "x" * 9999]
+    )
+    | st.floats()
+    | st.text()
+    | st.dates(),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text() | st.integers() | st.none(), inner, max_size=4)
+    ),
+    max_leaves=6,
+)
+
+
+@st.composite
+def mutated(draw):
+    """The smoke scale with one to three places that are missing, unknown, or of another type or size."""
+    values = copy.deepcopy(SMOKE)
+    for path in draw(st.lists(st.sampled_from(PLACES), min_size=1, max_size=3)):
+        target = values
+        try:
+            for key in path[:-1]:
+                target = target[key]
+            what = draw(st.sampled_from(["replace", "replace", "remove", "add", "misspell"]))
+            if what == "replace":
+                target[path[-1]] = draw(anything)
+            elif what == "remove":
+                del target[path[-1]]
+            elif isinstance(target, dict):
+                name = f"{path[-1]}s" if what == "misspell" else draw(st.text() | st.integers())
+                target[name] = target.pop(path[-1], None) if what == "misspell" else draw(anything)
+        except (KeyError, IndexError, TypeError):  # an earlier change has taken the place away
+            continue
+    return values
+
+
+@fuzzed
+@given(values=mutated())
+def test_changed_values_of_the_smoke_scale_are_valid_or_refused_in_one_line(trials, values):
+    with success_or_one_line(trials, "mutated.yaml: "):
+        weightings.check(validate(Settings, values, "mutated.yaml"), "mutated.yaml")
+
+
+yaml_like = st.lists(
+    st.sampled_from(
+        [
+            "scale: ",
+            "introvae:",
+            "\n",
+            "\n  ",
+            "- ",
+            "{",
+            "}",
+            "[",
+            "]",
+            ": ",
+            "&a ",
+            "*a",
+            "<<: ",
+            "!!int ",
+            "!!float ",
+            "!!timestamp ",
+            "!!python/object/apply:os.system ",
+            "!!binary ",
+            "!!set ",
+            "? ",
+            "|",
+            ">",
+            '"',
+            "'",
+            "#",
+            "%",
+            "@",
+            "1e3",
+            ".nan",
+            ".inf",
+            "0x",
+            "0b",
+            "1:99",
+            "2001-99-99",
+            "9" * 5000,
+            "~",
+            "x",
+            "\t",
+            "\x00",
+            "\u2028",
+            "---\n",
+        ]
+    ),
+    max_size=40,
+).map("".join)
+
+
+@fuzzed
+@given(
+    content=st.binary(max_size=200)
+    | yaml_like.map(str.encode)
+    | st.text().map(lambda text: text.encode("utf-8", "replace"))
+)
+def test_any_bytes_as_a_config_file_are_refused_in_one_line(tmp_path, trials, content):
+    path = tmp_path / "any.yaml"
+    path.write_bytes(content)
+    with success_or_one_line(trials, str(path)):
+        load(path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "[" * 100_000,
+        "scale: 2001-99-99",
+        f"scale: {'9' * 5000}",
+        "scale: !!timestamp x",
+        "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 40)) + "scale: *a39",
+        "scale: &a [*a]",
+        "scale: !!python/object/apply:os.system ['touch hacked']",
+    ],
+    ids=["deep", "no date", "long number", "no time", "aliases that grow without end", "itself", "code"],
+)
+def test_malicious_yaml_is_refused_in_one_line(tmp_path, trials, content):
+    path = tmp_path / "bad.yaml"
+    path.write_text(content)
+    with success_or_one_line(trials, str(path)):
+        load(path)
+    assert trials == {"refused in one line": 1}
+
+
+OPTIONS = {
+    "gradient_descent": [
+        "--function",
+        "--step-rule",
+        "--starts",
+        "--step-sizes.lowest",
+        "--betas",
+        "--illustrated-starts",
+    ],
+    "digit_classifier": [
+        "--epochs",
+        "--learning-rate",
+        "--train-images",
+        "--minimum-accuracy",
+        "--checkpoint-interval",
+    ],
+    "sparse_autoencoder": [
+        "--method",
+        "--beta",
+        "--history",
+        "--order",
+        "--lambdas",
+        "--report-epochs",
+        "--reconstruction",
+    ],
+    "introvae": ["--method", "--margin", "--channels", "--image-size", "--niqe-block-size", "--beta", "--update-every"],
+}
+COMMON = ["--config", "--seed", "--output", "--threads", "--overwrite", "--data-dir", "--epohcs"]
+
+words = (
+    anything.map(lambda value: yaml.safe_dump(value).strip())
+    | yaml_like
+    | st.text()
+    | st.sampled_from(["softadapt", "lambda-0.001", "upgrad", "1e-3", "-1", "nan", "[1, 2, 3, 4]", "null", "9" * 5000])
+)
+
+
+@st.composite
+def command_lines(draw):
+    experiment = draw(st.sampled_from(sorted(OPTIONS)))
+    names = st.sampled_from([*OPTIONS[experiment], *COMMON])
+    arguments = []
+    for name in draw(st.lists(names, max_size=4)):
+        arguments.append(name)
+        if draw(st.integers(0, 9)):
+            arguments += draw(st.lists(words, min_size=1, max_size=1 + (name == "--seed")))
+    return experiment, arguments
+
+
+@pytest.fixture
+def config_read_once(monkeypatch):
+    """Spares the reading of the same YAML ten thousand times."""
+    read = command_line.read_yaml
+    monkeypatch.setattr(
+        command_line,
+        "read_yaml",
+        lambda path: copy.deepcopy(SMOKE) if str(path) == "config/laptop.yaml" else read(path),
+    )
+
+
+@fuzzed
+@given(line=command_lines())
+def test_any_command_line_is_understood_or_refused_in_one_line(config_read_once, capsys, trials, line):
+    """argparse ends the process itself, with 2 and a line that names the option."""
+    experiment, arguments = line
+    try:
+        with success_or_one_line(trials):
+            command_line.parse(
+                experiment,
+                "",
+                with_methods=experiment in ("sparse_autoencoder", "introvae"),
+                arguments=arguments,
+                choices={"function": ["a", "b"], "step_rule": ["c"]} if experiment == "gradient_descent" else None,
+            )
+    except SystemExit as end:
+        assert end.code == 2
+        assert "error: " in capsys.readouterr().err
+        trials["refused by argparse"] += 1

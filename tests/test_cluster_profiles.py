@@ -1,0 +1,189 @@
+"""The profiles name what there is, and every job says what it needs. A real SLURM is tests/cluster/one_node_slurm.sh."""
+
+import re
+import subprocess
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.cluster import compare
+
+PROFILES = sorted(Path("profiles").iterdir())
+SNAKEMAKE = [sys.executable, "-m", "snakemake"]
+
+
+def profile(name):
+    return yaml.safe_load(Path("profiles", name, "config.yaml").read_text(encoding="utf-8"))
+
+
+def dry_run(config, name, *options):
+    """Every job of a plan as Snakemake prints it, by rule. The local executor spares the test SLURM's plugin."""
+    command = [*SNAKEMAKE, "--dry-run", "--nolock", "--workflow-profile", f"profiles/{name}", "--quiet", "reason"]
+    command += ["--configfile", str(config), "--executor", "local", "--printshellcmds", *options]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    jobs = defaultdict(list)
+    for block in re.split(r"^(?= *(?:local)?rule \w+:$)", result.stdout, flags=re.MULTILINE)[
+        1:
+    ]:  # a group's are indented
+        jobs[re.match(r" *(?:local)?rule (\w+):", block)[1]].append(block)
+    return jobs
+
+
+def resource(block, name):
+    return int(re.search(rf"^ +resources: .*\b{name}=(\d+)", block, re.MULTILINE)[1])
+
+
+@pytest.fixture
+def scale(tmp_path):
+    """A function from changes to the path of a config of another name, so that finished runs do not matter."""
+
+    def write(name, **changes):
+        values = yaml.safe_load(Path("config", f"{name}.yaml").read_text(encoding="utf-8"))
+        path = tmp_path / "planned.yaml"
+        path.write_text(yaml.safe_dump(values | {"scale": f"profiles-{name}"} | changes), encoding="utf-8")
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="module")
+def rules():
+    """Names of all rules of the workflow."""
+    command = [*SNAKEMAKE, "--list-rules", "--quiet", "all", "--configfile", "config/smoke.yaml"]
+    return set(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
+
+
+def test_every_rule_that_a_profile_names_exists(rules):
+    assert {"introvae", "report"} <= rules
+    for path in PROFILES:
+        options = profile(path.name)
+        for key in ("set-resources", "set-threads", "groups"):
+            assert set(options.get(key, {})) <= rules, f"{path}: {key}"
+
+
+def test_all_that_follows_the_runs_is_one_group(rules):
+    """Else a new table or figure would queue by itself for seconds of work."""
+    prefixes = ("tables_", "figures_", "claims", "sensitivity", "paper", "report")
+    analysis = {rule for rule in rules if rule.startswith(prefixes)}
+    groups = profile("slurm")["groups"]
+    assert set(groups) == analysis
+    assert set(groups.values()) == {"analysis"}
+    assert profile("slurm")["group-components"]["analysis"] >= len(analysis)
+
+
+@pytest.mark.parametrize("name", [path.name for path in PROFILES])
+def test_every_profile_plans(name, scale):
+    cores = ["--cores", "2"] if name == "default" else []
+    jobs = dry_run(scale("smoke"), name, *cores)
+    assert len(jobs["introvae"]) == 8
+    assert len(jobs["report"]) == 1
+
+
+def test_every_job_asks_slurm_for_more_when_it_is_tried_again(scale):
+    config = scale("paper")
+    once, twice = (dry_run(config, "slurm", "--attempt", attempt) for attempt in "12")
+    assert once.keys() == twice.keys()
+    day = 24 * 60
+    for rule in once.keys() - {"all"}:
+        for first, second in zip(once[rule], twice[rule], strict=True):
+            assert resource(second, "mem_mb") == 2 * resource(first, "mem_mb"), rule
+            minutes = resource(first, "runtime")
+            assert minutes < resource(second, "runtime") <= day or minutes == resource(second, "runtime") == day, rule
+    assert resource(once["introvae"][0], "mem_mb") > 10 * 1024  # CelebA takes 10 GiB to read (docs/paper-scale.md)
+    assert resource(once["introvae"][0], "runtime") == day
+
+
+@pytest.mark.parametrize(
+    ("gpus", "start"),
+    [
+        (0, "python -m experiments.introvae "),
+        (1, "python -m experiments.introvae "),
+        (3, "torchrun --standalone --nproc-per-node 3 -m experiments.introvae "),
+    ],
+)
+def test_introvae_asks_for_the_gpus_of_its_config(gpus, start, scale):
+    jobs = dry_run(scale("paper", gpus=gpus), "slurm")
+    for block in jobs["introvae"]:
+        assert resource(block, "gpu") == gpus
+        assert start in block
+        assert resource(block, "nodes") == 1
+    assert all("gpu=" not in block for block in jobs["sparse_autoencoder"])
+    assert resource(jobs["step_cost"][0], "gpu") == min(1, gpus)  # it times the same networks
+
+
+def test_step_cost_runs_alone(scale):
+    config = scale("smoke")
+    assert "threads: 4" in dry_run(config, "default", "--cores", "4")["step_cost"][0]
+    (on_cluster,) = dry_run(config, "slurm")["step_cost"]
+    assert "slurm_extra=--exclusive" in on_cluster
+    assert "threads:" not in on_cluster  # one, as every other job
+
+
+def test_gpus_must_be_a_count(scale):
+    command = [*SNAKEMAKE, "--dry-run", "--nolock", "--cores", "1", "--configfile", str(scale("smoke", gpus=-1))]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert "gpus: Input should be greater than or equal to 0, got -1" in result.stderr
+
+
+def test_a_wrong_rule_is_found_again_and_what_passed_is_remembered(scale, tmp_path):
+    """The marker of a check that passed says nothing of a config that was changed since."""
+    values = yaml.safe_load(Path("config/smoke.yaml").read_text(encoding="utf-8"))
+    assert dry_run(scale("smoke"), "default", "--cores", "1")
+    values["introvae"]["methods"]["softadapt"]["encoder"]["betta"] = 1
+    for _ in range(2):
+        command = [*SNAKEMAKE, "--dry-run", "--nolock", "--cores", "1"]
+        command += ["--configfile", str(scale("smoke", introvae=values["introvae"]))]
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert result.returncode == 2
+        assert "betta: unknown key" in result.stderr
+
+
+def test_the_executor_is_pinned():
+    lines = Path("profiles/slurm/requirements.lock").read_text(encoding="utf-8").splitlines()
+    pins = dict(line.split("==") for line in lines if not line.startswith("#"))
+    assert set(pins) == {"snakemake-executor-plugin-slurm", "snakemake-executor-plugin-slurm-jobstep"}
+
+
+@pytest.fixture
+def two_clones(tmp_path):
+    """What one_node_slurm.sh leaves, in small."""
+    for clone in ("cluster", "local"):
+        for name, text in {
+            "runs/introvae/fixed/seed-0/metrics.json": "{}",
+            "runs/step_cost/default/seed-0/metrics.json": f'"{clone}"',
+            "tables/introvae.csv": f"method,psnr,train_seconds\nfixed,20.5,{len(clone)}\n",
+        }.items():
+            path = tmp_path / clone / compare.RESULTS / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "jobs.txt").write_text("JobId=1 JobState=COMPLETED\nJobId=2 JobState=CANCELLED\n")
+    (tmp_path / "cluster.log").write_text("Trying to restart job 3.\n")
+    return tmp_path
+
+
+def test_the_comparison_passes_over_times_alone(two_clones, capsys):
+    assert compare.main([str(two_clones), "--killed", "1"]) == 0
+    assert re.search(r"^files compared +2 ", capsys.readouterr().out, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda clone: (clone / "runs/introvae/fixed/seed-0/metrics.json").write_text("[]"),
+        lambda clone: (clone / "runs/introvae/fixed/seed-0/metrics.json").unlink(),
+        lambda clone: (clone / "tables/introvae.csv").write_text("method,psnr,train_seconds\nfixed,20.4,5\n"),
+    ],
+)
+def test_the_comparison_finds_a_difference(two_clones, damage):
+    damage(two_clones / "local" / compare.RESULTS)
+    assert compare.main([str(two_clones), "--killed", "1"]) == 1
+
+
+def test_the_comparison_wants_the_killed_job_retried(two_clones):
+    assert compare.main([str(two_clones), "--killed", "2"]) == 1
