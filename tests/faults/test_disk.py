@@ -107,7 +107,7 @@ def test_a_table_or_figure_that_does_not_fit_leaves_the_old_one(disk, trials):
 
     write(1)
     before = content(disk)
-    for free in (0, 8192):
+    for free in (0, 4096):
         fill(disk, free)
         for name in ("table", "figure"):
             with pytest.raises(OSError, match="No space left on device") as error:
