@@ -2,6 +2,7 @@
 #
 #   make reproduce    set up what is missing, then the laptop scale: tables, figures, paper, report
 #   make test         set up what is missing, then unit tests, lint and types
+#   make faults       kill, interrupt, fill disks and damage files, many times over: docs/faults.md, in about 25 minutes
 #   make smoke        the same workflow as reproduce on tiny budgets, in minutes
 #   make cluster-test the smoke scale through a SLURM that is set up for it (docs/cluster.md); on Debian, as root
 #   make verify       re-hash data, runs, tables, figures and paper against their records: what has changed since?
@@ -15,11 +16,12 @@
 PYTHON ?= python3
 SCALE ?= laptop
 CORES ?= $(shell getconf _NPROCESSORS_ONLN)
+TRIALS ?= 30
 VENV := .venv
 READY := $(VENV)/ready
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: setup reproduce smoke verify compare trace test cluster-test bench clean
+.PHONY: setup reproduce smoke verify compare trace test faults cluster-test bench clean
 
 setup: $(READY)
 
@@ -55,6 +57,9 @@ test: $(READY)
 cluster-test: $(READY)
 	python -m pip install --quiet --disable-pip-version-check --requirement profiles/slurm/requirements.lock
 	tests/cluster/one_node_slurm.sh
+
+faults: $(READY)
+	nice -n 10 pytest tests/faults -n $(CORES) --trials $(TRIALS) --hypothesis-profile thorough --faults-table results/faults
 
 bench: $(READY)
 	pytest benchmarks --benchmark-columns=min,median,max --benchmark-sort=name

@@ -70,6 +70,17 @@ def number_of_trials(request):
 
 
 @pytest.fixture
+def only_some(number_of_trials):
+    """A function that skips the cases that the thorough mode alone has time for."""
+
+    def skip(what, *quick):
+        if number_of_trials == 1 and what not in quick:
+            pytest.skip("thorough mode only: make faults")
+
+    return skip
+
+
+@pytest.fixture
 def trials(request):
     """Counts what was really tried, by kind: the table of faults is made of these numbers."""
     counted = Counter()
