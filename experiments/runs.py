@@ -18,14 +18,10 @@ whatever ends a process: ``kill -9`` costs the steps since the last checkpoint; 
 
 import contextlib
 import csv
-import functools
 import hashlib
-import importlib.metadata
 import io
 import json
 import math
-import platform
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -38,6 +34,7 @@ import torch
 import yaml
 
 from experiments import checkpoints
+from experiments.environment import environment
 from experiments.errors import Interrupted, UserError, on_signals
 from experiments.files import atomic_path, json_text, remove_leftovers, sha256, write_text
 from experiments.sources import rules_of, source_files
@@ -54,8 +51,6 @@ _CHECKPOINTS = (checkpoints.NEWEST, checkpoints.PREVIOUS)
 
 _PARTS = {"config": dict, "state": dict, "history": list, "seconds": float, "random": dict}
 """Of a checkpoint, each with its type."""
-
-_VERSIONS = ("torch", "torchvision", "numpy", "scipy", "scikit-image", "piq", "pandas", "matplotlib", "snakemake")
 
 
 class Run:
@@ -174,14 +169,16 @@ class Run:
         """`start`; return the state of the last checkpoint and restore history and random state, or None to start anew.
 
         Raises:
-            UserError: if no checkpoint is whole, or the last belongs to other settings.
+            UserError: if there are checkpoints and none is whole, or the last belongs to other settings; not with
+                `overwrite`, which starts over then.
         """
         saved, damaged = self._checkpoint()  # first, since a start that it forbids changes nothing
         self.start()
+        for problem in damaged:  # not before the lock is ours: another process may have been renaming the files
+            then = "starting over" if saved is None else "going on from the one before it"
+            print(f"warning: {problem}; {then}", file=sys.stderr)
         if saved is None:
             return None
-        for problem in damaged:  # not before the lock is ours: another process may have been renaming the files
-            print(f"warning: {problem}; going on from the one before it", file=sys.stderr)
         self.history, self._seconds_before = saved["history"], saved["seconds"]
         checkpoints.restore_random_state(saved["random"])
         return saved["state"]
@@ -202,11 +199,13 @@ class Run:
                 if self.overwrite:
                     self._stale += _CHECKPOINTS
                     return None, []
-                raise UserError(f"{path}: belongs to {self._difference(saved['config'])}; remove it to start over")
+                raise UserError(
+                    f"{path}: belongs to {self._difference(saved['config'])}; pass --overwrite to start over"
+                )
             return saved, damaged
-        if damaged:
-            raise UserError(f"{damaged[0]}; remove {self.folder} to start over")
-        return None, []
+        if damaged and not self.overwrite:
+            raise UserError(f"{damaged[0]}; pass --overwrite to start over")
+        return None, damaged
 
     @contextlib.contextmanager
     def interruptible(self) -> Iterator[None]:
@@ -330,38 +329,10 @@ def code_fingerprint(experiment: str, rules: Sequence[str] = ()) -> str:
     return digest.hexdigest()[:16]
 
 
-@functools.cache
-def _git(*arguments: str) -> str | None:
-    try:
-        result = subprocess.run(
-            ["git", *arguments], capture_output=True, text=True, check=True, cwd=Path(__file__).parent, timeout=10
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return result.stdout.strip()
-
-
 def provenance() -> dict[str, Any]:
-    """What this process runs on: commit, versions of the packages, processor, threads."""
-    status = _git("status", "--porcelain")
-    return {
-        "commit": _git("rev-parse", "HEAD"),
-        "dirty": None if status is None else bool(status),
-        "python": platform.python_version(),
-        "versions": {name: importlib.metadata.version(name) for name in _VERSIONS},
-        "system": f"{platform.system()} {platform.machine()}",
-        "cpu": _cpu_name(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "threads": torch.get_num_threads(),
-    }
-
-
-def _cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "")
+    """What this process runs on: the environment, the graphics processor if there is one, the threads."""
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return environment() | {"gpu": gpu, "threads": torch.get_num_threads()}
 
 
 def _as_csv(rows: Sequence[Mapping[str, Any]]) -> str:

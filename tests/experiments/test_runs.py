@@ -113,7 +113,7 @@ def test_a_checkpoint_of_other_settings_is_refused_or_left_aside(tmp_path):
     Run(tmp_path, CONFIG).save({"epoch": 1})
     (tmp_path / "config.yaml").unlink()
     other = CONFIG | {"seed": 1}
-    with pytest.raises(UserError, match=r"checkpoint\.pt: belongs to .* differ in seed\); remove it") as error:
+    with pytest.raises(UserError, match=r"checkpoint\.pt: belongs to .* differ in seed\); pass --overwrite") as error:
         Run(tmp_path, other).resume()
     for config in (CONFIG, other):  # both hashes
         assert config_hash(Run(tmp_path / "none", config).config)[:8] in str(error.value)
@@ -162,8 +162,12 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before_it(tmp_path, capsys):
         assert not newest.exists()  # else the next checkpoint would push the whole one out
         resumed.release()
     (tmp_path / "checkpoint-previous.pt").write_bytes(b"")
-    with pytest.raises(UserError, match=r"not a usable checkpoint .* to start over"):
+    newest.write_bytes(b"")
+    with pytest.raises(UserError, match=r"not a usable checkpoint .* pass --overwrite to start over"):
         Run(tmp_path, CONFIG).resume()
+    assert Run(tmp_path, CONFIG, overwrite=True).resume() is None
+    assert capsys.readouterr().err.count("; starting over\n") == 2
+    assert not newest.exists()
 
 
 def test_the_checkpoint_before_the_newest_is_enough(tmp_path):
