@@ -16,7 +16,7 @@
 PYTHON ?= python3
 SCALE ?= laptop
 CORES ?= $(shell getconf _NPROCESSORS_ONLN)
-TRIALS ?= 30
+TRIALS ?= 20
 VENV := .venv
 READY := $(VENV)/ready
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)

@@ -290,8 +290,11 @@ def _read_value(flag: str, text: str) -> Any:
         raise UserError(f"{flag}: is empty; give a value, or null for none")
     try:
         value = yaml.safe_load(text)
+        json.dumps(
+            value, sort_keys=True
+        )  # settings are plain values: no dates, no mixed keys, nothing that holds itself
     except Exception as error:  # YAML's own, or whatever its reader makes of dates, numbers and depths that are none
-        raise UserError(f"{flag} {text}: not a YAML value") from error
+        raise UserError(f"{flag} {text}: not a plain YAML value") from error
     if isinstance(value, str):  # YAML 1.1 reads 1e-3 as text, for want of a point
         try:
             return float(value)

@@ -118,7 +118,7 @@ def test_trials_do_not_mix_with_the_workflows_runs():
     [
         (["--method", "magic"], "--method magic: not a method of sparse_autoencoder; known are lambda-1e-05"),
         (["--epochs", "0"], "command line: sparse_autoencoder.epochs: Input should be greater than 0"),
-        (["--epochs", "[1"], "--epochs [1: not a YAML value"),
+        (["--epochs", "[1"], "--epochs [1: not a plain YAML value"),
         (["--method", "lambda-0.001", "--beta", "2"], "takes no options of a method or of a weighting rule"),
         (["--beta", ""], "--beta: is empty; give a value, or null for none"),
         (["--epochs", " "], "--epochs: is empty"),

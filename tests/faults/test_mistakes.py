@@ -54,7 +54,7 @@ def test_a_mistake_in_the_config_is_one_line_of_the_workflow(place, tmp_path, on
     [
         ("introvae", ["--method", "softadpt"], "--method softadpt: not a method of introvae; known are"),
         ("introvae", ["--epochs", "-1"], "introvae.epochs"),
-        ("sparse_autoencoder", ["--beta", "[}"], "--beta [}: not a YAML value"),
+        ("sparse_autoencoder", ["--beta", "[}"], "--beta [}: not a plain YAML value"),
         ("digit_classifier", ["--checkpoint-interval", "-1"], "--checkpoint-interval"),
         ("gradient_descent", ["--config", "config/none.yaml"], "config/none.yaml: cannot be read"),
         ("sparse_autoencoder", ["--classifier", "nowhere"], "nowhere: no trained digit classifier"),
