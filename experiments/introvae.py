@@ -91,6 +91,10 @@ def run(request: command_line.Request) -> None:
     epoch, step, order, sums, train_seconds, diverged = 1, 0, torch.empty(0), torch.empty(0), 0.0, False
     columns: list[str] = []
     if (state := folder.resume()) is not None:
+        if state["data"] != faces.checksums:
+            raise UserError(
+                f"{request.output}: its checkpoint is of other images; bring those back, or remove the folder to start over"
+            )
         epoch, step, order, columns = state["epoch"], state["step"], state["order"].to(device), state["columns"]
         sums, train_seconds, samples = state["sums"].to(device), state["train_seconds"], state["samples"]
         networks.restore(state["networks"])
@@ -101,7 +105,7 @@ def run(request: command_line.Request) -> None:
         position = {"epoch": epoch, "step": step, "order": order, "columns": columns, "sums": sums}
         balances = {"balance_encoder": balance_encoder, "balance_generator": balance_generator}
         state = {name: balance.state_dict() for name, balance in balances.items()} | {"networks": networks.state()}
-        return position | state | {"train_seconds": train_seconds, "samples": samples}
+        return position | state | {"train_seconds": train_seconds, "samples": samples, "data": faces.checksums}
 
     description, done = f"introvae {name} seed {request.seed}", (epoch - 1) * steps + step
     ranks.check_same(done, f"{request.output}: the checkpoint")

@@ -55,8 +55,10 @@ class Ranks:
         if self.count == 1:
             return dict(losses)
         values = torch.stack(list(losses.values()))
-        # Adding an exact zero, and not the difference to the mean, keeps the value free of a local rounding.
-        averaged = mean_over_ranks(values) + (values - values.detach())
+        mean = mean_over_ranks(values)
+        # Adding an exact zero, and not the difference to the mean, keeps the value free of a local rounding; of what is not
+        # finite there is no such zero, nor a gradient worth keeping.
+        averaged = torch.where(mean.isfinite(), mean + (values - values.detach()), mean)
         return dict(zip(losses, averaged.unbind(), strict=True))
 
     def replicate(self, network: nn.Module) -> nn.Module:

@@ -18,6 +18,8 @@ from experiments.errors import UserError
 from experiments.files import atomic_path, sha256, write_json
 from experiments.progress import progress_bar
 
+LIST = "list_eval_partition.txt"
+
 LAYOUT = (
     "download the aligned images from the authors' page and lay them out as <data_dir>/celeba/img_align_celeba/*.jpg "
     "with <data_dir>/celeba/list_eval_partition.txt beside it"
@@ -52,7 +54,7 @@ def image_files(data_dir: Path | str) -> tuple[list[Path], np.ndarray | None]:
     files = {path.name: path for path in sorted(folder.glob("*.jpg"))}
     if not files:
         raise UserError(f"{folder}: no images; {LAYOUT}")
-    listing = root / "list_eval_partition.txt"
+    listing = root / LIST
     if not listing.exists():
         return list(files.values()), None
     partition: dict[str, int] = {}
@@ -69,10 +71,11 @@ def image_files(data_dir: Path | str) -> tuple[list[Path], np.ndarray | None]:
     return [files[name] for name in partition], np.array(list(partition.values()))
 
 
-def load(data_dir: Path | str, image_size: int) -> tuple[np.ndarray, np.ndarray | None, str]:
-    """Return images (N, 3, S, S) uint8 memory map, their partition or None, and the SHA-256 of the cached array.
+def load(data_dir: Path | str, image_size: int) -> tuple[np.ndarray, np.ndarray | None, dict[str, str]]:
+    """Return images (N, 3, S, S) uint8 memory map, their partition or None, and SHA-256 of the cached array and the list.
 
-    The cache is made anew if it is damaged, or if the names, the total size or the newest change of the images differ.
+    The cache is made anew if it is damaged, or if the list, or the names, the total size or the newest change of the images
+    differ.
 
     Raises:
         UserError: if images are missing or unreadable.
@@ -80,7 +83,9 @@ def load(data_dir: Path | str, image_size: int) -> tuple[np.ndarray, np.ndarray 
     files, partition = image_files(data_dir)
     cache = Path(data_dir, "celeba", f"images-{image_size}.npy")
     note = cache.with_suffix(".json")
-    description = {"images": len(files), "first": files[0].name, "last": files[-1].name, "size": image_size}
+    listing = Path(data_dir, "celeba", LIST)
+    checksums = {} if partition is None else {f"celeba/{LIST}": sha256(listing)}
+    description = {"images": len(files), "first": files[0].name, "last": files[-1].name, "size": image_size} | checksums
     states = [path.stat() for path in files]
     description["bytes"] = sum(state.st_size for state in states)
     description["newest"] = max(state.st_mtime_ns for state in states)
@@ -89,7 +94,8 @@ def load(data_dir: Path | str, image_size: int) -> tuple[np.ndarray, np.ndarray 
         _build_cache(files, image_size, cache)
         found = description | {"sha256": sha256(cache)}
         write_json(note, found)
-    return np.load(cache, mmap_mode="r", allow_pickle=False), partition, found["sha256"]
+    checksums[f"celeba/{cache.name}"] = found["sha256"]
+    return np.load(cache, mmap_mode="r", allow_pickle=False), partition, checksums
 
 
 def _read_note(path: Path) -> dict[str, Any]:

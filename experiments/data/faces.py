@@ -75,7 +75,7 @@ def _orl_faces(data_dir: Path | str, image_size: int, validation: int, held_out:
 def _celeba(data_dir: Path | str, image_size: int, validation: int, held_out: int) -> Faces:
     from experiments.data import celeba
 
-    images, partition, checksum = celeba.load(data_dir, image_size)
+    images, partition, checksums = celeba.load(data_dir, image_size)
     if partition is None:
         partition = np.digitize(np.arange(len(images)), [len(images) - held_out - validation, len(images) - held_out])
     train, validated, tested = (images[np.flatnonzero(partition == part)] for part in range(3))
@@ -84,4 +84,4 @@ def _celeba(data_dir: Path | str, image_size: int, validation: int, held_out: in
             f"introvae.held_out and validation: of {len(images)} images {len(train)} remain to train on and "
             f"{len(tested)} are held out; neither may be empty"
         )
-    return Faces(train, validated, tested, {f"celeba/images-{image_size}.npy": checksum})
+    return Faces(train, validated, tested, checksums)

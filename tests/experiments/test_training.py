@@ -11,7 +11,9 @@ import torch
 
 from experiments import digit_classifier, introvae, introvae_updates, sparse_autoencoder
 from experiments.config import IntroVAESettings, load
+from experiments.data import orl_faces
 from experiments.errors import UserError
+from experiments.files import sha256
 from experiments.metrics.classification import judge_identity
 from experiments.runs import Run
 from experiments.weightings import build
@@ -117,6 +119,18 @@ def test_a_checkpoint_that_went_farther_or_reported_less_is_not_continued(start)
         start("introvae", name, *other, "--overwrite")
         for file in ("metrics.json", "history.csv"):
             assert (folder / file).read_bytes() == (undisturbed / file).read_bytes()
+
+
+def test_a_run_is_not_continued_on_other_images(start, monkeypatch, made_faces):
+    undo = killed_after(monkeypatch, 3)
+    with pytest.raises(Killed):
+        start("introvae", "killed", "--checkpoint-interval", "0")
+    undo()
+    path = made_faces / "orl-faces" / "images.npy"
+    np.save(path, 255 - np.load(path))
+    monkeypatch.setattr(orl_faces, "CHECKSUM", sha256(path))
+    with pytest.raises(UserError, match="its checkpoint is of other images"):
+        start("introvae", "killed", "--checkpoint-interval", "0")
 
 
 def test_the_classifier_resumes_too(start, monkeypatch):

@@ -168,6 +168,17 @@ def test_changed_celeba_images_under_the_same_names_are_noticed(made_celeba):
     assert after.checksums != before.checksums
 
 
+def test_another_partition_is_another_data_set(made_celeba):
+    """Also where it only lists the images in another order, which is that of the rows of the cache."""
+    before = load_faces("celeba", made_celeba, 16, 1, 5)
+    listing = made_celeba / "celeba" / "list_eval_partition.txt"
+    first, *middle, last = listing.read_text().splitlines()
+    listing.write_text("\n".join([first, *reversed(middle), last]) + "\n")
+    after = load_faces("celeba", made_celeba, 16, 1, 5)
+    assert after.checksums.keys() == before.checksums.keys() == {f"celeba/{listing.name}", "celeba/images-16.npy"}
+    assert all(after.checksums[name] != before.checksums[name] for name in after.checksums)
+
+
 @pytest.mark.parametrize(
     ("break_it", "message"),
     [
