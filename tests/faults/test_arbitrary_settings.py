@@ -235,3 +235,13 @@ def test_any_command_line_is_understood_or_refused_in_one_line(config_read_once,
         assert end.code == 2
         assert "error: " in capsys.readouterr().err
         trials["refused by argparse"] += 1
+
+
+@pytest.mark.parametrize("value", [10**6, 2**31, 2.0**31, "2147483648", 2**63, 10**400])
+@pytest.mark.parametrize("key", ["history", "update_every"])
+def test_a_rule_that_would_take_all_memory_is_refused_in_one_line(trials, key, value):
+    values = copy.deepcopy(SMOKE)
+    values["sparse_autoencoder"]["methods"]["softadapt"]["weighting"][key] = value
+    with success_or_one_line(trials, "smoke.yaml: sparse_autoencoder.methods.softadapt.weighting: "):
+        weightings.check(validate(Settings, values, "smoke.yaml"), "smoke.yaml")
+    assert trials == {"refused in one line": 1} or (key, value) == ("update_every", 10**6)
