@@ -125,6 +125,7 @@ class Table:
             )
         return rows
 
+    @pytest.hookimpl(tryfirst=True)  # before the workers are ended, which may take its time
     def pytest_sessionfinish(self):
         rows = self.rows()
         if not rows:

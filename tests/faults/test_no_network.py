@@ -64,9 +64,11 @@ def test_a_process_without_any_network_is_one_line(tmp_path, number_of_trials, d
     isolated = ["unshare", "--net"]
     if shutil.which("unshare") is None or subprocess.run([*isolated, "true"], check=False).returncode:
         pytest.skip("a network namespace takes root")
-    command = [*isolated, sys.executable, "-m", "experiments.data", "fetch", data, "--data-dir", str(tmp_path)]
-    result = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | {"PYTHONPATH": "."})
+    command = [*isolated, sys.executable, "-m", "experiments.data", "fetch", data, "--data-dir", str(tmp_path / "data")]
+    caches = dict.fromkeys(("npm_config_cache", "PIP_CACHE_DIR"), str(tmp_path / "cache"))
+    environment = os.environ | {"PYTHONPATH": "."} | caches  # what a client has kept needs no network
+    result = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert result.returncode == 2, result.stderr
     assert len(result.stderr.splitlines()) == 1, result.stderr
     assert result.stderr.startswith("error: ")
-    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+    assert [path for path in (tmp_path / "data").rglob("*") if path.is_file()] == []
