@@ -180,7 +180,7 @@ rule sparse_autoencoder:
         rules.fetch_mnist.output,
         lambda wildcards: expand(rules.digit_classifier.output, seed=SETTINGS.digit_classifier.seed),
         lambda wildcards: sources.source_files("sparse_autoencoder", rules_of("sparse_autoencoder", wildcards.method)),
-    output:  # runs are short: one process does all seeds of a method, and passes over those that are complete
+    output:  # runs are short: one process does all seeds of a method; tried again, it goes on from their checkpoints
         [
             output
             for seed in AUTOENCODER_SEEDS

@@ -1,10 +1,11 @@
 """What share of a workflow's time its runs did not get: start-up and imports of their jobs, and the jobs that train nothing.
 
-    python -m benchmarks.overhead results/laptop
+    python -m benchmarks.overhead results/laptop --elapsed 0:41:24 --cores 2
 
 Read from what the workflow leaves anyway: the seconds of every job (``benchmarks/*.tsv``) and of every run
 (``provenance.json``: from the opening of its folder to its results, and of that the training, where a run tells it apart
-from reading data and evaluation). Snakemake's own time between jobs is not in these files; `make bench` times its plan.
+from reading data and evaluation). Snakemake's own time, and cores without a job, are in none of these files; they are what is
+left of the time that Snakemake says at the end, if that is given. A run that was interrupted counts its earlier attempts too.
 """
 
 import argparse
@@ -75,11 +76,40 @@ def main() -> None:
     """The command line: a table on stdout."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results", type=Path, help="results of a scale, as results/laptop")
-    found = shares(parser.parse_args().results)
+    parser.add_argument(
+        "--elapsed", type=_seconds, metavar="H:MM:SS", help="of the whole workflow, as Snakemake says it"
+    )
+    parser.add_argument("--cores", type=int, default=1, help="that the workflow had (default: %(default)s)")
+    options = parser.parse_args()
+    found = shares(options.results)
     print(f"{'':40}{'jobs':>6}{'seconds':>10}{'in runs':>10}{'training':>10}{'outside runs':>14}")
     for name, share in [*found.items(), ("all", total(found))]:
         times = f"{share.wall:10.0f}{share.runs:10.0f}{share.training:10.0f}{share.overhead:13.1%}"
         print(f"{name:40}{share.jobs:6}{times}")
+    if options.elapsed:
+        print(f"\nof {options.cores} x {options.elapsed:.0f} s:")
+        for name, part in parts_of(total(found), options.cores * options.elapsed).items():
+            print(f"  {name:40}{part:6.1%}")
+
+
+def parts_of(share: Share, available: float) -> dict[str, float]:
+    """Where the processor time `available` to a whole workflow went, as shares of it that add up to 1."""
+    seconds = {
+        "training, descent, audits": share.training,
+        "evaluation, data, writing of runs": share.runs - share.training,
+        "start-up of jobs, and the analysis": share.wall - share.runs,
+        "planning, and cores without a job": available - share.wall,
+    }
+    return {name: value / available for name, value in seconds.items()}
+
+
+def _seconds(text: str) -> float:
+    """Seconds of H:MM:SS, as argparse wants it."""
+    try:
+        hours, minutes, seconds = text.split(":")
+        return 3600 * int(hours) + 60 * int(minutes) + float(seconds)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text} is not a time like 0:41:24") from None
 
 
 if __name__ == "__main__":

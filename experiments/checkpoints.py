@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from experiments.files import atomic_path
+from experiments.files import atomic_path, flush
 
 NEWEST, PREVIOUS = "checkpoint.pt", "checkpoint-previous.pt"
 
@@ -48,6 +48,7 @@ def write(folder: Path, content: Mapping[str, Any]) -> None:
     newest = folder / NEWEST
     with atomic_path(newest) as temporary:
         temporary.write_bytes(_as_bytes(content))
+        flush(temporary)  # before the old one makes way
         if newest.exists():
             newest.replace(folder / PREVIOUS)
 
@@ -79,7 +80,10 @@ def read(path: Path, parts: Mapping[str, type]) -> dict[str, Any]:
 
 
 def random_state() -> dict[str, Any]:
-    """State of the global random generators of torch (and its GPUs), NumPy and Python, as tensors and plain values."""
+    """State of the global random generators of torch, NumPy and Python, as tensors and plain values.
+
+    Of the GPUs, that of this process's own: the ranks of a data-parallel training draw alike, each on its own GPU.
+    """
     name, words, *rest = np.random.get_state(legacy=True)  # noqa: NPY002 - a rule or data set may draw from it
     state: dict[str, Any] = {
         "torch": torch.get_rng_state(),
@@ -87,7 +91,7 @@ def random_state() -> dict[str, Any]:
         "python": random.getstate(),
     }
     if torch.cuda.is_available():
-        state["cuda"] = torch.cuda.get_rng_state_all()
+        state["cuda"] = torch.cuda.get_rng_state()
     return state
 
 
@@ -98,4 +102,4 @@ def restore_random_state(state: Mapping[str, Any]) -> None:
     np.random.set_state((name, words.numpy().astype(np.uint32), *rest))  # noqa: NPY002
     random.setstate(state["python"])
     if "cuda" in state:
-        torch.cuda.set_rng_state_all(state["cuda"])
+        torch.cuda.set_rng_state(state["cuda"])

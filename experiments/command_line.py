@@ -19,6 +19,9 @@ from experiments.config import Settings, read_yaml, require, run_folder, validat
 from experiments.errors import UserError
 from experiments.schema import WEIGHTINGS_FOLDER
 
+CHECKPOINT_INTERVAL = 20.0
+"""Seconds of training that a killed process may cost, where the command line does not say."""
+
 _KEEP = {"seeds", "seed", "methods"}
 """Keys that ``--seed`` and ``--method`` choose from."""
 
@@ -105,7 +108,7 @@ def parse(
             "--checkpoint-interval",
             type=float,
             metavar="SECONDS",
-            default=20.0,
+            default=CHECKPOINT_INTERVAL,
             help="training that a killed process may cost, 0 for one step (default: %(default)s); results do not "
             "depend on it",
         )
@@ -175,7 +178,7 @@ def parse(
     name = "-".join(variant.values()) or "default"
     if options["threads"] < 1:
         raise UserError(f"--threads {options['threads']}: must be at least 1")
-    interval = options.get("checkpoint_interval", 20.0)
+    interval = options.get("checkpoint_interval", CHECKPOINT_INTERVAL)
     if not interval >= 0:
         raise UserError(f"--checkpoint-interval {interval}: must not be negative")
     folder = run_folder(settings.scale, experiment, name, 0).parent

@@ -1,6 +1,7 @@
 """What a user may cause or cure: one clear line, no traceback."""
 
 import contextlib
+import os
 import signal
 import sys
 import threading
@@ -13,6 +14,8 @@ EXIT_TERMINATED = 75
 """After SIGTERM: EX_TEMPFAIL of sysexits.h, a failure that running the same command again cures."""
 EXIT_INTERRUPTED = 130
 """After Ctrl-C, by convention 128 + SIGINT."""
+EXIT_BROKEN_PIPE = 141
+"""By convention 128 + SIGPIPE."""
 
 
 class UserError(Exception):
@@ -66,6 +69,9 @@ def run_main(main: Callable[[], None]) -> NoReturn:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(EXIT_USER_ERROR)
+    except BrokenPipeError:  # who read the output has read enough, as head does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(EXIT_BROKEN_PIPE)
     except OSError as error:
         name = f"{error.filename}: " if error.filename is not None else ""
         reason = error.strerror or " ".join(str(error).split())

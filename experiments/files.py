@@ -41,12 +41,21 @@ def _temporary_path(path: Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
+        flush(temporary)
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def flush(path: Path) -> None:
+    """Wait until what was written to a file is on its disk.
+
+    Raises:
+        OSError: if it does not fit there, as some file systems say only now.
+    """
+    with path.open("rb") as written:
+        os.fsync(written.fileno())
 
 
 def write_text(path: Path | str, text: str) -> None:

@@ -11,17 +11,21 @@
 ``checkpoint-previous.pt``  the one before it, for the case that it is damaged
 ========================  ====================================================================
 
-The same seed on the same machine with the same thread count gives byte-identical results, whether the run was interrupted
-or not; what may differ (times, hardware) stands in ``provenance.json`` and the checkpoints alone. An interruption is
-whatever ends a process: ``kill -9`` costs the steps since the last checkpoint; SIGTERM and Ctrl-C cost one step.
+The same seed on the same CPU with the same thread count gives byte-identical results, whether the run was interrupted
+or not; what may differ (times, hardware) stands in ``provenance.json`` and the checkpoints alone. (On a GPU a run goes on from
+the same state, but CUDA's own sums need not repeat to the bit.) An interruption is whatever ends a process: ``kill -9`` costs
+what came after the last checkpoint; SIGTERM and Ctrl-C wait for the end of a training step and cost nothing, or, where there are
+no such steps, as in the descent, end at once and cost the same as ``kill -9``.
 """
 
 import contextlib
 import csv
+import functools
 import hashlib
 import io
 import json
 import math
+import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -38,9 +42,6 @@ from experiments.environment import environment
 from experiments.errors import Interrupted, UserError, on_signals
 from experiments.files import atomic_path, json_text, remove_leftovers, sha256, write_text
 from experiments.sources import rules_of, source_files
-
-CHECKPOINT_INTERVAL = 20.0
-"""Seconds of training that a killed process may cost, unless the command line says otherwise."""
 
 _CHECKPOINT_SHARE = 50
 """Training between two checkpoints lasts at least so many times as long as writing one."""
@@ -63,7 +64,8 @@ class Run:
         overwrite: discard what a run with other settings or code left there, instead of refusing. Nothing is discarded
             or written before `start`, so that a run whose rules or data are refused leaves the folder as it was.
         extendable: training up to an epoch does not depend on how many follow, so that a run with fewer ``epochs``, all
-            else equal, is continued from its last checkpoint. Its ``report_epochs`` must hold the new ones so far.
+            else equal, is continued from its last checkpoint. Its ``report_epochs`` must hold the new ones so far. What it
+            measured besides stays in the history.
         checkpoint_interval: seconds between two checkpoints, longer where writing one takes long; with 0 there is one
             after every step. Results do not depend on it.
         writer: whether this process is the one that writes; of several ranks of one run, the others only read.
@@ -79,12 +81,12 @@ class Run:
         *,
         overwrite: bool = False,
         extendable: bool = False,
-        checkpoint_interval: float = CHECKPOINT_INTERVAL,
+        checkpoint_interval: float = math.inf,
         writer: bool = True,
     ) -> None:
         self.folder, self.writer = Path(folder), writer
         self.config = dict(config) | {"threads": torch.get_num_threads()}
-        self.config["code"] = code_fingerprint(config["experiment"], rules_of(config))
+        self.config["code"] = code_fingerprint(config["experiment"], tuple(rules_of(config)))
         self.overwrite = overwrite
         horizon = ("epochs", "report_epochs") if extendable else ()
         self._horizon = {key: self.config["settings"][key] for key in horizon}
@@ -96,6 +98,8 @@ class Run:
         self._stale: list[str] = []
         self._lock: filelock.BaseFileLock | None = None
         self._signal: int | None = None
+        self._provenance = provenance()  # now, as the commit may be another when a long run ends
+        self._discarded: list[str] = []
         previous = self._previous_config()
         if previous is not None and config_hash(previous) != config_hash(self.config):
             self._stale = list(_RESULTS)
@@ -105,6 +109,7 @@ class Run:
                         f"{self.folder}: holds a run with {self._difference(previous)}; pass --overwrite or another --output"
                     )
                 self._stale += _CHECKPOINTS
+                self._discarded.append(f"{self.folder}: held a run with {self._difference(previous)}")
 
     def start(self) -> None:
         """Make the folder this run's: lock it, discard what is stale, write ``config.yaml``; nothing when called again.
@@ -122,6 +127,8 @@ class Run:
             for name in self._stale:
                 (self.folder / name).unlink(missing_ok=True)
             write_text(self.folder / "config.yaml", yaml.safe_dump(self.config, sort_keys=False))
+            for what in self._discarded:
+                print(f"warning: {what}; discarded, as --overwrite says", file=sys.stderr)
         except filelock.Timeout as error:
             raise UserError(
                 f"{self.folder}: another process is writing this run; wait for it, or name another --output"
@@ -146,10 +153,11 @@ class Run:
         old = {key: config["settings"].get(key) for key in self._horizon}
         if old == self._horizon:
             return True
-        if not all(old.values()):
+        try:
+            reported = {epoch for epoch in self._horizon["report_epochs"] if epoch <= old["epochs"]}
+            return self._horizon["epochs"] > old["epochs"] and reported <= set(old["report_epochs"])
+        except TypeError:  # none, or no numbers: edited by hand
             return False
-        reported = {epoch for epoch in self._horizon["report_epochs"] if epoch <= old["epochs"]}
-        return self._horizon["epochs"] > old["epochs"] and reported <= set(old["report_epochs"])
 
     def _difference(self, config: Mapping[str, Any]) -> str:
         """Both hashes and the keys that differ, for a message."""
@@ -160,10 +168,14 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        """Whether all results are there."""
-        return not self._stale and all(
-            (self.folder / name).exists() for name in ("metrics.json", "history.csv", "provenance.json")
-        )
+        """Whether all results are there: those that the run has noted, and the note."""
+        if self._stale:
+            return False
+        try:
+            noted = json.loads((self.folder / "provenance.json").read_text(encoding="utf-8"))["files"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+        return "metrics.json" in noted and all((self.folder / name).exists() for name in noted)
 
     def resume(self) -> dict[str, Any] | None:
         """`start`; return the state of the last checkpoint and restore history and random state, or None to start anew.
@@ -179,8 +191,15 @@ class Run:
             print(f"warning: {problem}; {then}", file=sys.stderr)
         if saved is None:
             return None
+        try:
+            checkpoints.restore_random_state(saved["random"])
+        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+            raise UserError(
+                f"{self.folder}: the random states of its checkpoint do not fit ({error}); remove it to start over"
+            ) from error
         self.history, self._seconds_before = saved["history"], saved["seconds"]
-        checkpoints.restore_random_state(saved["random"])
+        if self.writer:
+            print(f"{self.folder}: going on from its checkpoint, after {self.seconds:.0f} s", file=sys.stderr)
         return saved["state"]
 
     def _checkpoint(self) -> tuple[dict[str, Any] | None, list[str]]:
@@ -198,6 +217,7 @@ class Run:
             if not self._continues(saved["config"]):
                 if self.overwrite:
                     self._stale += _CHECKPOINTS
+                    self._discarded.append(f"{path}: belonged to {self._difference(saved['config'])}")
                     return None, []
                 raise UserError(
                     f"{path}: belongs to {self._difference(saved['config'])}; pass --overwrite to start over"
@@ -209,10 +229,13 @@ class Run:
 
     @contextlib.contextmanager
     def interruptible(self) -> Iterator[None]:
-        """Inside, SIGTERM and Ctrl-C wait for the next `save`, which is then `due`; a second one does not wait."""
+        """Inside, SIGTERM and Ctrl-C wait for the next `save`, which is then `due`; a second Ctrl-C does not wait.
+
+        A second SIGTERM does: schedulers and torchrun may send one to every process and its children, and SIGKILL later.
+        """
 
         def note(number: int) -> None:
-            if self._signal is not None:
+            if self._signal is not None and number == signal.SIGINT:
                 raise Interrupted(number)
             self._signal = number
 
@@ -281,7 +304,7 @@ class Run:
         final = json_text(dict(metrics))
         files = {name: sha256(self.folder / name) for name in names}
         files["metrics.json"] = hashlib.sha256(final.encode()).hexdigest()
-        record = provenance() | {"config_hash": config_hash(self.config), "files": files}
+        record = self._provenance | {"config_hash": config_hash(self.config), "files": files}
         record |= {"data": dict(data_checksums or {}), "times": {"total": self.seconds} | dict(times or {})}
         write_text(self.folder / "provenance.json", json_text(record))
         write_text(self.folder / "metrics.json", final)
@@ -321,7 +344,8 @@ def config_hash(config: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def code_fingerprint(experiment: str, rules: Sequence[str] = ()) -> str:
+@functools.cache
+def code_fingerprint(experiment: str, rules: tuple[str, ...] = ()) -> str:
     """First 16 digits of the SHA-256 over the code that an experiment's numbers come from, with these weighting rules."""
     digest = hashlib.sha256()
     for path in source_files(experiment, rules):

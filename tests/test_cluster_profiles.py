@@ -157,6 +157,7 @@ def two_clones(tmp_path):
             "runs/introvae/fixed/seed-0/metrics.json": "{}",
             "runs/step_cost/default/seed-0/metrics.json": f'"{clone}"',
             "tables/introvae.csv": f"method,psnr,train_seconds\nfixed,20.5,{len(clone)}\n",
+            "logs/introvae/fixed-0.log": "results/smoke/run: going on from its checkpoint, after 2 s\n",
         }.items():
             path = tmp_path / clone / compare.RESULTS / name
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -32,6 +32,14 @@ def test_shares(results):
     assert overhead.total(shares).overhead == pytest.approx(1 - 68 / 100)
 
 
+def test_the_parts_of_a_workflows_time_add_up(results):
+    parts = overhead.parts_of(overhead.total(overhead.shares(results)), available=2 * 80.0)
+    assert sum(parts.values()) == pytest.approx(1)
+    assert parts["training, descent, audits"] == pytest.approx(58 / 160)
+    assert parts["planning, and cores without a job"] == pytest.approx(60 / 160)
+    assert overhead._seconds("1:02:03.5") == 3723.5
+
+
 def test_a_folder_without_runs_is_a_users_mistake(tmp_path):
     with pytest.raises(UserError, match="no finished runs; name the results of a scale"):
         overhead.shares(tmp_path)

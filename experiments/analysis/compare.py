@@ -17,6 +17,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from experiments.analysis.reading import read_provenance
 from experiments.analysis.tolerances import Estimate, Status, Tolerances, judge, load_tolerances, number
 from experiments.config import load, read_yaml
 from experiments.errors import UserError, run_main
@@ -161,7 +162,7 @@ def differences(results: Path, reference: Path) -> list[str] | None:
     found: dict[str, None] = {}
     codes: set[str] = set()
     for path in runs:
-        run = json.loads(path.read_text(encoding="utf-8"))
+        run = read_provenance(path.parent)
         for key in ("cpu", "system", "python"):
             if run[key] != summary[key]:
                 found[f"{key} (reference {summary[key]}, fresh {run[key]})"] = None

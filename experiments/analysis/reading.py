@@ -82,6 +82,27 @@ def runs_of(settings: Settings) -> list[tuple[str, str, int]]:
     return runs
 
 
+PROVENANCE = {"commit", "dirty", "python", "versions", "system", "cpu", "gpu", "threads", "data", "times"}
+"""What every run's ``provenance.json`` tells."""
+
+
+def read_provenance(folder: Path) -> dict[str, Any]:
+    """Where and with what the run in a folder was made.
+
+    Raises:
+        UserError: if its ``provenance.json`` cannot be read or lacks something.
+    """
+    path = folder / "provenance.json"
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: damaged ({error}); remove {folder} and run the workflow again") from error
+    lacking = sorted(PROVENANCE - record.keys()) if isinstance(record, dict) else ["keys and values"]
+    if lacking:
+        raise UserError(f"{path}: lacks {', '.join(lacking)}; remove {folder} and run the workflow again")
+    return record
+
+
 class FinishedRun:
     """A finished run folder.
 
@@ -109,7 +130,7 @@ class FinishedRun:
     @property
     def provenance(self) -> dict[str, Any]:
         """Where and with what it was run."""
-        return self._json("provenance.json")
+        return read_provenance(self.folder)
 
     @property
     def history(self) -> pd.DataFrame:

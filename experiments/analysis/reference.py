@@ -1,6 +1,5 @@
 """Keep the small results of a full run under ``results/reference`` and ``figures/reference``, and in the README."""
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -31,7 +30,7 @@ def provenance(settings: Settings) -> dict[str, Any]:
             machine or with other versions.
     """
     files = sorted((reading.results(settings) / "runs").glob("*/*/*/provenance.json"))
-    runs = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+    runs = [reading.read_provenance(file.parent) for file in files]
     same = ("versions", "python", "cpu", "system")
     code: dict[str, str] = {}
     commits: dict[str, set[str]] = {}

@@ -18,7 +18,7 @@ class Tolerance(Strict):
     """A number is within tolerance if any of these admits it."""
 
     widen: float | None = Field(
-        None, ge=0, description="the interval meets the reference's, widened by so many of its widths to either side"
+        None, ge=0, description="the value lies in the reference's interval, widened by so many widths to either side"
     )
     relative: float = Field(0.0, ge=0, description="distance from the reference, as a share of it")
     absolute: float = Field(0.0, ge=0, description="distance from the reference")
@@ -86,18 +86,17 @@ def judge(tolerance: Tolerance | str, reference: Estimate, fresh: Estimate) -> S
         return "within tolerance"
     if tolerance.factor is not None and ours > 0 < theirs and max(ours / theirs, theirs / ours) <= tolerance.factor:
         return "within tolerance"
-    if tolerance.widen is not None and _meet(tolerance.widen, reference, fresh):
+    if tolerance.widen is not None and _within(tolerance.widen, reference, ours):
         return "within tolerance"
     return "moved"
 
 
-def _meet(widen: float, reference: Estimate, fresh: Estimate) -> bool:
+def _within(widen: float, reference: Estimate, value: float) -> bool:
     low, high = number(reference.low), number(reference.high)
-    ours_low, ours_high = number(fresh.low), number(fresh.high)
-    if low is None or high is None or ours_low is None or ours_high is None:
+    if low is None or high is None:
         return False
     margin = widen * (high - low)
-    return ours_low <= high + margin and ours_high >= low - margin
+    return low - margin <= value <= high + margin
 
 
 def number(text: str) -> float | None:

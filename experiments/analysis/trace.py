@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.analysis import lineage
+from experiments.analysis.reading import read_provenance
 from experiments.config import read_yaml
 from experiments.errors import UserError, run_main
 from experiments.files import sha256
@@ -84,7 +85,7 @@ def _digest(name: str) -> str | None:
 
 def _run_files(folder: Path) -> list[dict[str, Any]]:
     """The files of a run; without hashes where the run was made before files were hashed."""
-    recorded = json.loads((folder / "provenance.json").read_text(encoding="utf-8")).get("files", {})
+    recorded = read_provenance(folder).get("files", {})
     names = {
         path.name for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")
     } | recorded.keys()
@@ -100,19 +101,19 @@ def _group(runs: Mapping[str, str | None]) -> list[dict[str, Any]]:
     """Runs by experiment: methods and seeds, commits, settings, data, versions, machine and time."""
     groups: dict[str, dict[str, Any]] = {}
     for run, recorded in runs.items():
-        experiment, method, seed = Path(run).parts[-3:]
+        experiment, method, seed = _names(Path(run))
         group = groups.setdefault(experiment, {"experiment": experiment, "count": 0, "methods": {}, "commits": {}})
         for key in ("settings", "code", "data", *SHARED):
             group.setdefault(key, {} if key in ("settings", "code", "data") else [])
         for key in ("changed", "without_hashes"):
             group.setdefault(key, [])
         group["count"] += 1
-        group["methods"].setdefault(method, []).append(int(seed.removeprefix("seed-")))
+        group["methods"].setdefault(method, []).append(seed)
         if _digest(f"{run}/provenance.json") != recorded:
             group["changed"].append(run)
         if not Path(run, "provenance.json").exists():
             continue
-        provenance = json.loads(Path(run, "provenance.json").read_text(encoding="utf-8"))
+        provenance = read_provenance(Path(run))
         commit = f"{provenance['commit']}{' with uncommitted changes' if provenance['dirty'] else ''}"
         group["commits"][commit] = group["commits"].get(commit, 0) + 1
         group["data"] |= provenance["data"]
@@ -126,6 +127,14 @@ def _group(runs: Mapping[str, str | None]) -> list[dict[str, Any]]:
         if "files" not in provenance:
             group["without_hashes"].append(run)
     return list(groups.values())
+
+
+def _names(run: Path) -> tuple[str, str, int]:
+    """Experiment, method and seed of a run: of its place in the workflow, or of its settings where it has another."""
+    if len(run.parts) >= 3 and run.name.removeprefix("seed-").isdigit():
+        return run.parts[-3], run.parts[-2], int(run.name.removeprefix("seed-"))
+    config = read_yaml(run / "config.yaml")
+    return str(config.get("experiment")), str(config.get("method", "default")), int(config.get("seed", 0))
 
 
 def _reference(name: str, scale: str) -> dict[str, Any]:

@@ -179,11 +179,10 @@ def _run(folder: Path, report: Report, data: dict[str, str]) -> None:
 
 
 def _provenance(folder: Path, report: Report) -> dict[str, Any] | None:
-    path = folder / "provenance.json"
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        report.drift.append(f"{path}: expected JSON, found none ({error}); remove {folder} and run {report.rerun}")
+        return reading.read_provenance(folder)
+    except UserError as error:
+        report.drift.append(str(error))
         return None
 
 

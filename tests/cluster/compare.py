@@ -1,5 +1,7 @@
 """What one_node_slurm.sh left: counts of jobs, and whether the cluster's results are those of the local run, byte for byte.
 
+A job that was told to stop resumes from a checkpoint; one that was killed at once only if it was old enough to have one.
+
 Compared are all runs' metrics, histories, samples and weights, and the tables. Exempt is what measures time: the experiment
 step_cost, and the columns of seconds in other tables.
 """
@@ -39,6 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     cluster, local = options.work / "cluster", options.work / "local"
     log = (options.work / "cluster.log").read_text(encoding="utf-8")
     ended = re.findall(r"JobState=(\S+)", (options.work / "state" / "jobs.txt").read_text(encoding="utf-8"))
+    logs = (path.read_text(encoding="utf-8") for path in (cluster / RESULTS / "logs").rglob("*.log"))
+    resumed = sum("going on from its checkpoint" in text for text in logs)
     retried = len(re.findall(r"^Trying to restart job", log, re.MULTILINE))
     groups = len(set(re.findall(r"Group job (\S+) \(jobs in lexicogr", log)))
     files, others = compared_files(cluster), compared_files(local)
@@ -49,6 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "of which group jobs": groups,
         "killed": options.killed,
         "retried": retried,
+        "of which resumed": resumed,
         "files compared": f"{len(files & others)} ({', '.join(f'{n} {name}' for name, n in sorted(kinds.items()))})",
         "only on one side": len(files ^ others),
         "differing": len(differing),
@@ -57,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{name:22}{value}")
     for path in [*differing, *sorted(files ^ others)]:
         print(f"  {path}")
-    sound = files and not differing and files == others and retried == options.killed
+    sound = files and not differing and files == others and retried == options.killed and 1 <= resumed <= retried
     return 0 if sound else 1
 
 

@@ -92,6 +92,7 @@ WORKFLOW=$!
 STARTED+=("$WORKFLOW")
 # As a time limit ends a job: SIGTERM to all its processes, and SIGKILL to those that are there half a minute later.
 process=$(training fixed)
+sleep 1  # into its first steps
 job=$(tr '\0' '\n' < "/proc/$process/environ" | sed -n 's/^SLURM_JOB_ID=//p')
 scancel "$job"
 echo "scancel $job: IntroVAE, fixed, seed 0"

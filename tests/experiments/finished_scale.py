@@ -39,7 +39,7 @@ def make_run(seconds: float = 1.5) -> None:
     """Write the run folder as `Run.finish` does."""
     RUN.mkdir(parents=True, exist_ok=True)
     config = {"experiment": "niqe_collapse", "seed": 0, "settings": {"images": 2}}
-    config["code"] = code_fingerprint("niqe_collapse", rules_of(config))
+    config["code"] = code_fingerprint("niqe_collapse", tuple(rules_of(config)))
     (RUN / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     sets = ["faces", *(f"natural crops, blur {blur:g}" for blur in BLURS)]
     history = pd.DataFrame({"set": np.repeat(sets, 2), "score": 39.8, "mean": np.linspace(0, 1, 6), "variance": 0.5})

@@ -3,13 +3,14 @@
 import contextlib
 import json
 import re
+import shutil
 import sys
 from pathlib import Path
 
 import finished_scale as made
 import pytest
 
-from experiments.analysis import claims, figures, lineage, paper, reading, reference, sensitivity, tables
+from experiments.analysis import claims, figures, lineage, paper, reading, reference, sensitivity, tables, verify
 from experiments.analysis.trace import describe, trace
 from experiments.config import load
 from experiments.errors import UserError
@@ -204,6 +205,23 @@ def test_what_cannot_be_traced_is_one_line(analysed, name, message):
     Path("results/made/report.html").write_text("report")
     with pytest.raises(UserError, match=message):
         trace(name)
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[1]", '{"commit": 1'])
+def test_a_damaged_provenance_is_one_line(analysed, content):
+    run = next(Path("results/made/runs").glob("*/*/*"))
+    (run / "provenance.json").write_text(content)
+    with pytest.raises(UserError, match=r"provenance\.json: (damaged|lacks) .* run the workflow again"):
+        trace(run)
+    report = verify.verify(load("config/made.yaml"), "config/made.yaml")
+    assert any("provenance.json: " in line for line in report.drift)
+
+
+def test_a_run_outside_of_the_workflow_is_traced_by_its_settings(analysed, tmp_path):
+    run = next(Path("results/made/runs").glob("*/*/*"))
+    shutil.copytree(run, tmp_path / "mine")
+    (group,) = trace(tmp_path / "mine")["runs"]
+    assert (group["experiment"], group["count"]) == ("niqe_collapse", 1)
 
 
 def test_a_damaged_record_is_one_line(analysed):

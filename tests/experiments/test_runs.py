@@ -39,7 +39,7 @@ def test_json_refuses_nan(tmp_path):
 def test_results_are_whole_and_metrics_come_last(tmp_path, monkeypatch):
     run = Run(tmp_path / "run", CONFIG)
     run.history = [{"epoch": 1, "loss": 0.1 + 0.2}, {"epoch": 2, "loss": 1e-12, "psnr": 3.0}]
-    monkeypatch.setattr(runs, "provenance", lambda: (_ for _ in ()).throw(OSError("disk full")))
+    monkeypatch.setattr(runs, "sha256", lambda path: (_ for _ in ()).throw(OSError("disk full")))
     with pytest.raises(OSError, match="disk full"):
         run.finish({"loss": 1.0}, samples={"a": np.ones(3)})
     assert not run.finished
@@ -109,7 +109,7 @@ def test_a_run_of_other_code_is_another_run(tmp_path, monkeypatch):
         Run(tmp_path, CONFIG)
 
 
-def test_a_checkpoint_of_other_settings_is_refused_or_left_aside(tmp_path):
+def test_a_checkpoint_of_other_settings_is_refused_or_discarded(tmp_path, capsys):
     Run(tmp_path, CONFIG).save({"epoch": 1})
     (tmp_path / "config.yaml").unlink()
     other = CONFIG | {"seed": 1}
@@ -119,6 +119,54 @@ def test_a_checkpoint_of_other_settings_is_refused_or_left_aside(tmp_path):
         assert config_hash(Run(tmp_path / "none", config).config)[:8] in str(error.value)
     assert not (tmp_path / "config.yaml").exists()  # so that the right command is not refused next
     assert Run(tmp_path, other, overwrite=True).resume() is None
+    warning = capsys.readouterr().err
+    assert "belonged to other settings" in warning
+    assert "differ in seed); discarded, as --overwrite says" in warning
+
+
+def test_a_discarded_run_is_named(tmp_path, capsys):
+    Run(tmp_path, CONFIG).save({"epoch": 1})
+    other = Run(tmp_path, CONFIG | {"seed": 1}, overwrite=True)
+    assert capsys.readouterr().err == ""
+    other.start()
+    assert "held a run with other settings" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "history.csv", "metrics.json", "samples.npz", "provenance.json"])
+def test_a_run_that_lacks_a_result_is_not_finished(tmp_path, name):
+    run = Run(tmp_path, CONFIG)
+    run.finish({"loss": 1.0}, samples={"a": np.ones(3)})
+    assert Run(tmp_path, CONFIG).finished
+    (tmp_path / name).unlink()
+    assert not Run(tmp_path, CONFIG).finished
+
+
+def test_provenance_is_of_the_time_when_the_run_began(tmp_path, monkeypatch):
+    run = Run(tmp_path, CONFIG)
+    commit = runs.provenance()["commit"]
+    monkeypatch.setattr(runs, "environment", lambda: {"commit": "another"})
+    run.finish({"loss": 1.0})
+    assert json.loads((tmp_path / "provenance.json").read_text())["commit"] == commit
+
+
+@pytest.mark.parametrize("random_states", [{}, {"torch": 1}])
+def test_random_states_that_do_not_fit_are_one_line(tmp_path, monkeypatch, random_states):
+    monkeypatch.setattr(checkpoints, "random_state", lambda: random_states)
+    Run(tmp_path, CONFIG).save({"epoch": 1})
+    with pytest.raises(UserError, match="the random states of its checkpoint do not fit"):
+        Run(tmp_path, CONFIG).resume()
+
+
+@pytest.mark.parametrize("epochs", ["3x", None, [1]])
+def test_an_edited_horizon_is_another_run(tmp_path, epochs):
+    config = CONFIG | {"settings": {"epochs": 3, "report_epochs": [1, 2], "margin": 1.0}}
+    Run(tmp_path, config, extendable=True).save({"epoch": 1})
+    path = tmp_path / "config.yaml"
+    edited = yaml.safe_load(path.read_text())
+    edited["settings"]["epochs"] = epochs
+    path.write_text(yaml.safe_dump(edited))
+    with pytest.raises(UserError, match=r"differ in settings\.epochs"):
+        Run(tmp_path, config, extendable=True)
 
 
 class Malice:
@@ -154,6 +202,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before_it(tmp_path, capsys):
     for damaged in (whole[:-200], whole[:middle] + bytes([whole[middle] ^ 4]) + whole[middle + 1 :]):
         newest.write_bytes(damaged)
         resumed = Run(tmp_path, CONFIG)
+        capsys.readouterr()
         assert torch.equal(resumed.resume()["weights"], torch.full((1000,), 2.0))
         assert resumed.history == [{"epoch": 1}, {"epoch": 2}]
         warning = capsys.readouterr().err
@@ -215,7 +264,7 @@ def test_a_checkpoint_is_due_after_the_interval_and_never_costs_more_than_a_shar
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 75), (signal.SIGINT, 130)])
-def test_a_signal_waits_for_the_next_checkpoint_and_a_second_one_does_not(tmp_path, number, code):
+def test_a_signal_waits_for_the_next_checkpoint(tmp_path, number, code):
     run = Run(tmp_path, CONFIG)
     with (
         pytest.raises(Interrupted, match=r"holds a checkpoint .* run the same command again") as stop,
@@ -228,10 +277,16 @@ def test_a_signal_waits_for_the_next_checkpoint_and_a_second_one_does_not(tmp_pa
     assert stop.value.exit_code == code
     run.release()
     assert Run(tmp_path, CONFIG).resume() == {"epoch": 1}
-    with pytest.raises(Interrupted), Run(tmp_path, CONFIG).interruptible():
-        signal.raise_signal(number)
-        signal.raise_signal(number)
-        pytest.fail("the second signal did not stop the process")
+
+
+def test_a_second_ctrl_c_does_not_wait_and_a_second_sigterm_does(tmp_path):
+    """A scheduler may send one to a process and to all its children, of which torchrun passes its own on."""
+    run = Run(tmp_path, CONFIG)
+    with run.interruptible():
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+        with pytest.raises(Interrupted):
+            signal.raise_signal(signal.SIGINT)
 
 
 def test_two_at_once_are_one_too_many(tmp_path):
