@@ -31,12 +31,16 @@ def provenance(settings: Settings) -> dict[str, Any]:
     """
     files = sorted((reading.results(settings) / "runs").glob("*/*/*/provenance.json"))
     runs = [reading.read_provenance(file.parent) for file in files]
-    same = ("versions", "python", "cpu", "system")
+    same = ("python", "cpu", "system")
+    versions: dict[str, str] = {}
     code: dict[str, str] = {}
     commits: dict[str, set[str]] = {}
     for file, run in zip(files, runs, strict=True):
         experiment, method, fingerprint = *file.parts[3:5], read_yaml(file.with_name("config.yaml"))["code"]
         differing = [key for key in same if run[key] != runs[0][key]]
+        differing += [
+            name for name, version in run["versions"].items() if versions.setdefault(name, version) != version
+        ]
         if code.setdefault(f"{experiment}/{method}", fingerprint) != fingerprint:  # the rules of methods differ
             differing.append("code")
         if differing or run["dirty"]:
@@ -45,6 +49,7 @@ def provenance(settings: Settings) -> dict[str, Any]:
         commits.setdefault(experiment, set()).add(run["commit"])
     data = {name: checksum for run in runs for name, checksum in run["data"].items()}
     return {key: runs[0][key] for key in same} | {
+        "versions": versions,
         "scale": settings.scale,
         "runs": len(runs),
         "run_provenance": {"/".join(file.parts[3:6]): sha256(file) for file in files},
