@@ -136,8 +136,8 @@ def finished(tmp_path, monkeypatch):
         others = {"unit": "dB", "verdict": "reproduced", "published": "fixed 20", "figure": "curve"}
         others |= {"effect": 2.0, "effect_measure": "Cohen's d"}
         write_table(pd.DataFrame([claim | others]), results, "claims")
-        run = dict.fromkeys(["versions", "python", "cpu", "system", "commit"], "same")
-        run |= {"dirty": False, "data": {"faces": "checksum"}, "times": {"total": 60.0}}
+        run = dict.fromkeys(["python", "cpu", "gpu", "system", "threads", "commit"], "same")
+        run |= {"versions": {"torch": "2"}, "dirty": False, "data": {"faces": "checksum"}, "times": {"total": 60.0}}
         for seed in (0, 1):
             folder = results / "runs" / "introvae" / "softadapt" / f"seed-{seed}"
             write_json(folder / "provenance.json", run | {"commit": f"commit {seed}"})
@@ -167,6 +167,19 @@ def test_the_reference_of_a_scale_without_a_manuscript_leaves_the_readme_alone(f
     with pytest.raises(UserError, match=r"seed-1/provenance\.json: no part .* \(code differ\)"):
         reference.keep(settings)
     assert Path("README.md").read_text() == README
+
+
+def test_runs_that_list_different_packages_are_one_set_unless_a_version_differs(finished, faces_config):
+    settings = load(faces_config)
+    run = finished(settings) / "runs" / "introvae" / "softadapt" / "seed-1" / "provenance.json"
+    provenance = json.loads(run.read_text())
+    write_json(run, provenance | {"versions": {"torch": "2", "typst": "1"}})
+    reference.keep(settings)
+    kept = json.loads(Path("results/reference/faces-only/provenance.json").read_text())
+    assert kept["versions"] == {"torch": "2", "typst": "1"}
+    write_json(run, provenance | {"versions": {"torch": "3"}})
+    with pytest.raises(UserError, match=r"seed-1/provenance\.json: no part .* \(torch differ\)"):
+        reference.keep(settings)
 
 
 def test_no_more_of_celeba_is_kept_than_eight_faces(finished):
