@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from experiments.files import atomic_path, flush
+from experiments.files import atomic_path, flush, write_bytes
 
 NEWEST, PREVIOUS = "checkpoint.pt", "checkpoint-previous.pt"
 
@@ -33,8 +33,7 @@ def save(path: Path, content: Mapping[str, Any]) -> None:
     Raises:
         OSError: naming `path`, if the disk is full or may not be written.
     """
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(_as_bytes(content))
+    write_bytes(path, _as_bytes(content))
 
 
 def _as_bytes(content: Mapping[str, Any]) -> memoryview:

@@ -4,6 +4,7 @@ import hashlib
 from pathlib import Path
 
 from experiments.config import Settings
+from experiments.files import fingerprint
 
 FOLDER = Path(".snakemake/checked")
 """Where Snakemake keeps what it knows of a working directory; an empty file for each check that passed."""
@@ -15,13 +16,11 @@ def check_weightings(settings: Settings, source: str) -> None:
     Raises:
         UserError: one line naming `source` and the key.
     """
-    digest = hashlib.sha256(settings.model_dump_json().encode())
     root = Path(__file__).parent.parent
-    for path in sorted(
-        [*root.glob("experiments/weightings/*.py"), *root.glob("softadapt/*.py"), *root.glob("models/*.py")]
-    ):
-        digest.update(path.read_bytes())
-    passed = FOLDER / digest.hexdigest()
+    code = [
+        path for folder in ("experiments/weightings", "softadapt", "models") for path in root.glob(f"{folder}/*.py")
+    ]
+    passed = FOLDER / f"{hashlib.sha256(settings.model_dump_json().encode()).hexdigest()}-{fingerprint(sorted(code))}"
     if passed.exists():
         return
     from experiments import weightings

@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -58,10 +58,15 @@ def flush(path: Path) -> None:
         os.fsync(written.fileno())
 
 
+def write_bytes(path: Path | str, content: bytes | memoryview) -> None:
+    """Write bytes atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+
+
 def write_text(path: Path | str, text: str) -> None:
     """Write UTF-8 text atomically, with Unix line ends on every system."""
-    with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
+    write_bytes(path, text.encode())
 
 
 def json_text(value: Any) -> str:
@@ -83,6 +88,14 @@ def remove_leftovers(folder: Path | str) -> None:
     """Remove the `leftovers` of a folder; only for who has it for himself."""
     for path in leftovers(folder):
         path.unlink(missing_ok=True)
+
+
+def fingerprint(paths: Iterable[Path]) -> str:
+    """First 16 digits of the SHA-256 over the names and contents of files, in this order."""
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:16]
 
 
 def sha256(path: Path | str) -> str:

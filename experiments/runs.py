@@ -38,9 +38,10 @@ import torch
 import yaml
 
 from experiments import checkpoints
+from experiments.config import read_yaml
 from experiments.environment import environment
 from experiments.errors import Interrupted, UserError, on_signals
-from experiments.files import atomic_path, json_text, remove_leftovers, sha256, write_text
+from experiments.files import atomic_path, fingerprint, json_text, remove_leftovers, sha256, write_text
 from experiments.sources import rules_of, source_files
 
 _CHECKPOINT_SHARE = 50
@@ -322,14 +323,9 @@ class Run:
         if not path.exists() or not any((self.folder / name).exists() for name in (*_RESULTS, *_CHECKPOINTS)):
             return None
         try:
-            previous = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (
-            Exception
-        ) as error:  # YAML's own, or whatever its reader makes of dates, numbers and depths that are none
+            return read_yaml(path)
+        except UserError as error:
             raise UserError(f"{path}: damaged; remove the folder to start over") from error
-        if not isinstance(previous, dict):
-            raise UserError(f"{path}: damaged; remove the folder to start over")
-        return previous
 
 
 def require_finite(row: Mapping[str, Any], where: str, remedy: str) -> None:
@@ -347,10 +343,7 @@ def config_hash(config: Mapping[str, Any]) -> str:
 @functools.cache
 def code_fingerprint(experiment: str, rules: tuple[str, ...] = ()) -> str:
     """First 16 digits of the SHA-256 over the code that an experiment's numbers come from, with these weighting rules."""
-    digest = hashlib.sha256()
-    for path in source_files(experiment, rules):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
-    return digest.hexdigest()[:16]
+    return fingerprint(source_files(experiment, rules))
 
 
 def provenance() -> dict[str, Any]:

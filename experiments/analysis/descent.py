@@ -20,7 +20,6 @@ LABELS = {
     "normalized_loss_weighted": "normalized, loss-weighted",
 }
 FUNCTIONS = ("rosenbrock", "beale")
-STEP_RULES = {"fixed": "fixed step", "barzilai_borwein": "Barzilai-Borwein"}
 
 
 @dataclass(frozen=True)

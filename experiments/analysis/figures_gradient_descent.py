@@ -40,7 +40,7 @@ def _value(function: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 def _trajectories(settings: Settings, function: str) -> plt.Figure:
     """Four panels, {fixed step, Barzilai-Borwein} x {original, loss-weighted}: two paths on the contours."""
     figure, grid = plt.subplots(2, 2, figsize=(WIDTH, 6.2))
-    for row, step_rule in zip(grid, descent.STEP_RULES, strict=True):
+    for row, step_rule in zip(grid, reading.STEP_RULES, strict=True):
         run = reading.descent_run(settings, function, step_rule)
         paths = dict(iter(run.history.groupby("method")))
         for axes, method in zip(row, ("original", "loss_weighted"), strict=True):
@@ -62,7 +62,7 @@ def _trajectories(settings: Settings, function: str) -> plt.Figure:
                 )
             axes.plot(*drawn[0].loc[drawn[0].index[0], ["x", "y"]], "s", color=BLACK, markersize=4)
             axes.plot(*MINIMISERS[function], "*", color=ORANGE, markersize=10, markeredgecolor=BLACK)
-            axes.set_title(f"{descent.STEP_RULES[step_rule]}, {descent.LABELS[method]}")
+            axes.set_title(f"{reading.STEP_RULES[step_rule]}, {descent.LABELS[method]}")
             axes.set(xlim=(left, right), ylim=(bottom, top), xlabel="x", ylabel="y")
             axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14))
     return figure
@@ -70,7 +70,7 @@ def _trajectories(settings: Settings, function: str) -> plt.Figure:
 
 def _regimes(height: float) -> tuple[plt.Figure, list[tuple[Axes, str, str]]]:
     figure, grid = plt.subplots(2, 2, figsize=(WIDTH, height), sharey=True)
-    regimes = [(function, rule) for function in descent.FUNCTIONS for rule in descent.STEP_RULES]
+    regimes = [(function, rule) for function in descent.FUNCTIONS for rule in reading.STEP_RULES]
     return figure, [(axes, *regime) for axes, regime in zip(grid.flat, regimes, strict=True)]
 
 
@@ -87,7 +87,7 @@ def _steps_by_step_size(settings: Settings) -> plt.Figure:
             axes.loglog(sweep.step_sizes, median, color=COLORS[method], label=descent.LABELS[method])
             axes.fill_between(sweep.step_sizes, low, high, color=COLORS[method], alpha=0.15, linewidth=0)
         axes.axhline(sweep.limit, color="0.6", linestyle=":", linewidth=0.8)
-        axes.set_title(f"{function.capitalize()}, {descent.STEP_RULES[step_rule]}")
+        axes.set_title(f"{function.capitalize()}, {reading.STEP_RULES[step_rule]}")
         axes.set_xlabel("step size" if step_rule == "fixed" else "upper bound of the step")
         axes.set_ylabel("steps to the minimum")
     panels[0][0].legend(loc="lower left")
@@ -97,7 +97,7 @@ def _steps_by_step_size(settings: Settings) -> plt.Figure:
 def _steps_by_start(settings: Settings) -> plt.Figure:
     """Maps of the steps by start, each method at its own best step size and beta."""
     shown = ("plain", "original", "loss_weighted")
-    regimes = [(function, rule) for function in descent.FUNCTIONS for rule in descent.STEP_RULES]
+    regimes = [(function, rule) for function in descent.FUNCTIONS for rule in reading.STEP_RULES]
     figure, grid = plt.subplots(4, 3, figsize=(WIDTH, 8.2), sharex="row", sharey="row")
     for row, (function, step_rule) in zip(grid, regimes, strict=True):
         sweep = descent.Sweep(settings, function, step_rule)
@@ -115,7 +115,7 @@ def _steps_by_start(settings: Settings) -> plt.Figure:
             axes.plot(*MINIMISERS[function], "*", color=ORANGE, markersize=8, markeredgecolor=BLACK)
             beta = "" if np.isnan(tuned.beta) else f", $\\beta$ = {tuned.beta:g}"
             axes.set_title(f"{descent.LABELS[method]}\n$\\eta$ = {tuned.step_size:.2g}{beta}")
-        row[0].set_ylabel(f"{function.capitalize()}\n{descent.STEP_RULES[step_rule]}\ny")
+        row[0].set_ylabel(f"{function.capitalize()}\n{reading.STEP_RULES[step_rule]}\ny")
     for axes in grid[-1]:
         axes.set_xlabel("x")
     figure.colorbar(reached, ax=grid, shrink=0.5, label="steps to the minimum (cross: not reached)")

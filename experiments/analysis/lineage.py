@@ -11,7 +11,6 @@ a run folder would else carry an argument that they do not use; outside of a rec
 """
 
 import contextlib
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -25,7 +24,7 @@ from pydantic import Field
 from experiments.config import Strict, validate
 from experiments.environment import environment
 from experiments.errors import UserError
-from experiments.files import sha256, write_json
+from experiments.files import fingerprint, sha256, write_json
 
 
 class Record(Strict):
@@ -105,10 +104,7 @@ def name_of(path: Path | str) -> str:
 
 def code_fingerprint() -> str:
     """First 16 digits of the SHA-256 over the files of the analysis."""
-    digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
-    return digest.hexdigest()[:16]
+    return fingerprint(sorted(Path(__file__).parent.glob("*.py")))
 
 
 def records(scale: str) -> dict[Path, Record]:

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 
 from experiments.analysis import autoencoder, lineage, reading
 from experiments.config import Settings
@@ -30,7 +29,7 @@ def numbers(settings: Settings) -> dict[str, Any]:
     runs = sorted((reading.results(settings) / "runs").glob("*/*/*/provenance.json"))
     for path in runs:
         lineage.noted_run(path.parent)
-    provenances = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in runs]
+    provenances = [reading.read_provenance(path.parent) for path in runs]
     columns = ["measured", "measured_low", "measured_high", "observations", "verdict"]
     return {
         "scale": settings.scale,

@@ -17,8 +17,8 @@ from experiments.config import Settings, load, read_yaml, require, run_folder
 from experiments.errors import UserError
 from experiments.sources import SOURCES
 
-STEP_RULES = ("fixed", "barzilai_borwein")
-"""Step rules of the descent; a run of each for every test function."""
+STEP_RULES = {"fixed": "fixed step", "barzilai_borwein": "Barzilai-Borwein"}
+"""Step rules of the descent, by what figures call them; a run of each for every test function."""
 
 
 @dataclass(frozen=True)

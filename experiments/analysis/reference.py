@@ -4,8 +4,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from experiments.analysis import lineage, reading
 from experiments.analysis.tables import readable
 from experiments.config import Settings, read_yaml
@@ -62,7 +60,7 @@ def provenance(settings: Settings) -> dict[str, Any]:
 
 def claims_table(folder: Path, figures: Path) -> str:
     """The ledger as the README shows it: statement, published value, measurement, effect, verdict, link to the figure."""
-    claims = pd.read_csv(folder / "claims.csv", keep_default_na=False, na_values=[""])
+    claims = reading.claims_of(folder / "claims.csv")
     shown = readable(claims[["statement", "measured", "measured_low", "measured_high", "effect", "verdict"]])
     lines = [
         "| claim | published | measured, 95 % interval | effect | verdict | |",

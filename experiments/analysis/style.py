@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments.analysis import lineage
-from experiments.files import atomic_path
+from experiments.files import write_bytes
 
 BLACK, ORANGE, GREEN, BLUE, VERMILION, PURPLE = "#000000", "#E69F00", "#009E73", "#0072B2", "#D55E00", "#CC79A7"
 SKY, YELLOW = "#56B4E9", "#F0E442"
@@ -42,8 +42,7 @@ def save(figure: Figure, folder: Path, name: str) -> None:
         metadata = {"CreationDate": None} if suffix == "pdf" else {"Software": None}
         content = io.BytesIO()  # Matplotlib does not survive a full disk
         figure.savefig(content, format=suffix, metadata=metadata)
-        with atomic_path(folder / f"{name}.{suffix}") as temporary:
-            temporary.write_bytes(content.getbuffer())
+        write_bytes(folder / f"{name}.{suffix}", content.getbuffer())
         lineage.wrote(folder / f"{name}.{suffix}")
     plt.close(figure)
 

@@ -30,7 +30,7 @@ def gradient_descent(settings: Settings) -> dict[str, pd.DataFrame]:
     """Steps to the minimum, each method at its own best step size and beta, on starts not used to choose them."""
     rows = []
     for function in descent.FUNCTIONS:
-        for step_rule in descent.STEP_RULES:
+        for step_rule in reading.STEP_RULES:
             sweep = descent.Sweep(settings, function, step_rule)
             plain = sweep.tune("plain")
             for method in descent.METHODS:

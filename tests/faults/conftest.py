@@ -37,6 +37,13 @@ class Place:
             words += ["--checkpoint-interval", "0"]
         return self.command(module, [*words, *options], prepare=prepare)
 
+    def start_training(self, folder: Path, until: str = "checkpoint.pt") -> Process:
+        """Start the digit classifier and return once it has written a file, or has ended."""
+        process = self.start("digit classifier", folder)
+        while process.running and not (folder / until).exists():
+            pass
+        return process
+
     def command(self, module: str, words: list[str], prepare=None) -> Process:
         """Start any module's ``main``."""
         self._logs += 1

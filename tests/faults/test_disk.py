@@ -75,9 +75,7 @@ def test_a_disk_that_fills_up_in_training_keeps_a_whole_checkpoint(place, disk, 
     """Interrupted, the disk fills; the refused start leaves every byte of the folder as it was."""
     only_some(share, 0.6)
     folder = disk / "run"
-    process = place.start("digit classifier", folder)
-    while process.running and not (folder / "checkpoint-previous.pt").exists():
-        pass
+    process = place.start_training(folder, until="checkpoint-previous.pt")
     process.send(9)
     process.wait()
     before = content(folder)
@@ -130,9 +128,7 @@ def test_a_table_or_figure_that_does_not_fit_leaves_the_old_one(disk, trials):
 def test_a_read_only_disk_is_one_line_that_names_the_folder(place, disk, begun):
     folder = disk / "run"
     if begun:
-        process = place.start("digit classifier", folder)
-        while process.running and not (folder / "checkpoint.pt").exists():
-            pass
+        process = place.start_training(folder)
         process.send(9)
         process.wait()
     before = content(disk)

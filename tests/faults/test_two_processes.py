@@ -30,9 +30,7 @@ def test_of_two_that_start_together_one_runs_and_the_other_says_so(
 
 def test_a_second_process_in_the_middle_of_training_is_refused(place, tmp_path):
     folder = tmp_path / "run"
-    first = place.start("digit classifier", folder)
-    while first.running and not (folder / "checkpoint.pt").exists():
-        pass
+    first = place.start_training(folder)
     one_line(place.start("digit classifier", folder), str(folder), "another process")
     assert first.wait() == 0
     assert differences(folder, place.undisturbed("digit classifier")) == []
@@ -40,9 +38,7 @@ def test_a_second_process_in_the_middle_of_training_is_refused(place, tmp_path):
 
 def test_a_killed_process_leaves_no_lock(place, tmp_path):
     folder = tmp_path / "run"
-    first = place.start("digit classifier", folder)
-    while first.running and not (folder / "checkpoint.pt").exists():
-        pass
+    first = place.start_training(folder)
     first.send(9)
     first.wait()
     second = place.start("digit classifier", folder)
