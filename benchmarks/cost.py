@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.config import load, require
-from experiments.errors import run_main
+from experiments.scale import load, require
+from experiments.runs.errors import run_main
 
 if TYPE_CHECKING:
-    from experiments.config import IntroVAESettings
+    from experiments.introvae.settings import IntroVAESettings
 
 CELEBA_TRAIN_IMAGES = 162_770
 """Size of part 0 of CelebA's official partition."""

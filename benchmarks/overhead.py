@@ -14,7 +14,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from experiments.errors import UserError, run_main
+from experiments.runs.errors import UserError, run_main
 
 ANALYSIS = "tables, figures, claims, paper, report"
 

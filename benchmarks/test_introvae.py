@@ -11,8 +11,8 @@ import time
 import pytest
 import torch
 
-from experiments.config import load
-from experiments.introvae_updates import Networks, adversarial_step, build_networks
+from experiments.scale import load
+from experiments.introvae.updates import Networks, adversarial_step, build_networks
 from experiments.metrics.psnr import psnr
 from experiments.metrics.ssim import ssim
 from experiments.weightings import build

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from benchmarks import overhead
-from experiments.errors import UserError
+from experiments.runs.errors import UserError
 
 
 @pytest.fixture

@@ -123,7 +123,7 @@ def test_a_file_holds_one_idea(path):
 
 
 def test_the_readme_shows_the_reference_claims():
-    from experiments.analysis.reference import END, START, claims_table
+    from experiments.provenance.reference import END, START, claims_table
 
     readme = Path("README.md").read_text(encoding="utf-8")
     shown = readme.split(START)[1].split(END)[0].strip()

@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 
 from experiments.analysis import autoencoder, collapse, cost, descent, five_rules, reading
-from experiments.analysis.statistics import Estimate, mean_over_seeds, share
-from experiments.config import Settings
+from experiments.evidence.statistics import Estimate, mean_over_seeds, share
+from experiments.scale import Settings
 
 NO_ESTIMATE = Estimate(float("nan"), float("nan"), float("nan"), 0)
 """The runs do not allow one; the verdict is then inconclusive."""

@@ -3,7 +3,7 @@
 import argparse
 from importlib import import_module
 
-from experiments.errors import UserError, run_main
+from experiments.runs.errors import UserError, run_main
 
 MODULES = {"mnist": "mnist", "orl-faces": "orl_faces", "celeba": "celeba"}
 

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from experiments.errors import UserError
-from experiments.files import atomic_path, sha256, write_json
-from experiments.progress import progress_bar
+from experiments.runs.errors import UserError
+from experiments.runs.files import atomic_path, sha256, write_json
+from experiments.runs.progress import progress_bar
 
 LIST = "list_eval_partition.txt"
 

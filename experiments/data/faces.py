@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from experiments.errors import UserError
+from experiments.runs.errors import UserError
 
 
 @dataclass(frozen=True)

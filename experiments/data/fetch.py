@@ -8,9 +8,9 @@ import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from experiments.errors import UserError
-from experiments.files import sha256
-from experiments.progress import progress_bar
+from experiments.runs.errors import UserError
+from experiments.runs.files import sha256
+from experiments.runs.progress import progress_bar
 
 TIMEOUT = 5.0
 """Seconds after which a source that does not answer, or a transfer that stands still, is given up."""

@@ -14,8 +14,8 @@ from typing import Literal
 import numpy as np
 
 from experiments.data.fetch import Source, SourceFailed, download, fetch_from_first, require_checksum, run_client
-from experiments.errors import UserError
-from experiments.files import sha256
+from experiments.runs.errors import UserError
+from experiments.runs.files import sha256
 
 CHECKSUMS = {
     "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from experiments.data.fetch import SourceFailed, download, fetch_from_first, require_checksum, run_client
-from experiments.errors import UserError
-from experiments.files import sha256
+from experiments.runs.errors import UserError
+from experiments.runs.files import sha256
 
 PEOPLE, PICTURES = 40, 10
 WIDTH, HEIGHT = 92, 112

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from experiments import checkpoints
-from experiments.errors import UserError
+from experiments.runs.errors import UserError
 
 
 def percent_correctly_classified(classifier: nn.Module, images: Tensor, labels: Tensor, batch_size: int = 250) -> float:

@@ -15,7 +15,10 @@ from torch import Tensor
 
 FEATURES = 36
 MINIMUM_BLOCKS = 4
-LIVE_MODEL = Path(__file__).with_name("niqe_live_model.npz")
+DATA_FILES = ("niqe_live_model.npz",)
+"""Files beside this one that its numbers come from (`experiments.runs.sources`)."""
+
+LIVE_MODEL = Path(__file__).with_name(DATA_FILES[0])
 
 
 @dataclass(frozen=True)

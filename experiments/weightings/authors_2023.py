@@ -24,8 +24,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from experiments.config import Strict
-from experiments.weightings import Context
+from experiments.runs.room import Context, Strict
 
 FORWARD_DIFFERENCE = (-25 / 12, 4.0, -3.0, 4 / 3, -1 / 4)
 """Accuracy order 4 of the first derivative at the first of five points, oldest first."""

@@ -7,9 +7,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from experiments.config import Strict
-from experiments.errors import UserError
-from experiments.weightings import Context
+from experiments.runs.errors import UserError
+from experiments.runs.room import Context, Strict
 
 
 class FixedWeights(nn.Module):

@@ -12,8 +12,7 @@ import torch
 from torch import Tensor, nn
 from torchjd.aggregation import MGDAWeighting, UPGradWeighting
 
-from experiments.config import Strict
-from experiments.weightings import Context
+from experiments.runs.room import Context, Strict
 from experiments.weightings._gradients import component_gradients
 
 AGGREGATORS = {"upgrad": UPGradWeighting, "mgda": MGDAWeighting}

@@ -13,9 +13,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from experiments.config import Strict
-from experiments.errors import UserError
-from experiments.weightings import Context
+from experiments.runs.errors import UserError
+from experiments.runs.room import Context, Strict
 from experiments.weightings._previous_losses import FromPreviousLosses
 
 

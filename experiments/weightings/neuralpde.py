@@ -14,8 +14,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from experiments.config import Strict
-from experiments.weightings import Context
+from experiments.runs.room import Context, Strict
 from experiments.weightings._previous_losses import FromPreviousLosses
 
 

@@ -13,8 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from experiments.config import Strict
-from experiments.weightings import Context
+from experiments.runs.room import Context, Strict
 from experiments.weightings._previous_losses import FromPreviousLosses
 
 

@@ -10,8 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from experiments.config import Strict
-from experiments.weightings import Context
+from experiments.runs.room import Context, Strict
 from experiments.weightings._random_stream import RandomStream
 
 

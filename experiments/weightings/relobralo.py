@@ -15,8 +15,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from experiments.config import Strict
-from experiments.weightings import Context
+from experiments.runs.room import Context, Strict
 from experiments.weightings._random_stream import RandomStream
 
 

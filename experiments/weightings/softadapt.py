@@ -2,9 +2,8 @@
 
 from typing import Literal
 
-from experiments.config import Strict
-from experiments.errors import UserError
-from experiments.weightings import Context
+from experiments.runs.errors import UserError
+from experiments.runs.room import Context, Strict
 from softadapt import SoftAdapt
 
 

@@ -9,10 +9,10 @@ import pandas as pd
 import yaml
 
 from experiments.analysis import claims, figures, sensitivity, tables
-from experiments.config import load
-from experiments.files import sha256, write_json
-from experiments.runs import code_fingerprint, config_hash
-from experiments.sources import rules_of
+from experiments.scale import load
+from experiments.runs.files import sha256, write_json
+from experiments.runs.folder import code_fingerprint, config_hash
+from experiments.runs.sources import rules_of
 
 ROOT = Path(__file__).parent.parent.parent
 SCALE = "made"

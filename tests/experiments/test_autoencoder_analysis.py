@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from experiments.analysis import autoencoder
-from experiments.analysis.sensitivity import sensitivity
-from experiments.config import load
+from experiments.evidence.sensitivity import sensitivity
+from experiments.scale import load
 
 SETTINGS = load("config/smoke.yaml")
 LAST = SETTINGS.sparse_autoencoder.epochs

@@ -3,8 +3,8 @@
 import pytest
 
 from experiments import checks, weightings
-from experiments.config import load
-from experiments.errors import UserError
+from experiments.scale import load
+from experiments.runs.errors import UserError
 
 SMOKE = "config/smoke.yaml"
 

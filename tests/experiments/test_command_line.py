@@ -10,10 +10,10 @@ import yaml
 
 from experiments import command_line
 from experiments.analysis import paper, reading
-from experiments.config import load
+from experiments.scale import load
 from experiments.data import __main__ as data
-from experiments.errors import UserError, run_main
-from experiments.schema import WEIGHTINGS_FOLDER
+from experiments.runs.errors import UserError, run_main
+from experiments.runs.room import WEIGHTINGS_FOLDER
 from experiments.weightings import softadapt, softadapt_swapped
 
 SMOKE = ["--config", "config/smoke.yaml"]

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments.analysis import compare
-from experiments.analysis.reading import PROVENANCE
-from experiments.analysis.tolerances import Estimate, Tolerance, Tolerances, judge, load_tolerances
-from experiments.errors import UserError
-from experiments.files import write_json
+from experiments.evidence.reading import PROVENANCE
+from experiments.provenance.tolerances import Estimate, Tolerance, Tolerances, judge, load_tolerances
+from experiments.runs.errors import UserError
+from experiments.runs.files import write_json
 
 REFERENCE = Path("results/reference/laptop").resolve()
 SCALES = sorted(path for path in REFERENCE.parent.iterdir() if path.is_dir())

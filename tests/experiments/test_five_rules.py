@@ -10,10 +10,10 @@ import yaml
 from experiments.analysis import five_rules as analysis
 from experiments.analysis.figures_five_rules import five_rules as draw
 from experiments.analysis.measurements import Evidence, order_disagreement
-from experiments.analysis.tables import EXPERIMENTS
+from experiments.evidence.tables import EXPERIMENTS
 from experiments.audits import five_rules
-from experiments.config import load
-from experiments.errors import UserError
+from experiments.scale import load
+from experiments.runs.errors import UserError
 from experiments.weightings import build
 
 FALLING = ([1.0, 2.0, 3.0, 4.0, 5.0], [150.0, 100.0, 50.0, 10.0, 0.1], [1500.0, 1000.0, 500.0, 100.0, 1.0])

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from experiments import gradient_descent as gd
-from experiments.config import load
-from models.test_functions import BEALE, ROSENBROCK
+from experiments.scale import load
+from models.objectives import BEALE, ROSENBROCK
 
 SETTINGS = load("config/smoke.yaml").gradient_descent
 

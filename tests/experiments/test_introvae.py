@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from experiments import introvae
-from experiments.config import load
-from experiments.introvae_updates import (
+from experiments.scale import load
+from experiments.introvae.updates import (
     adversarial_step,
     build_networks,
     decode,

@@ -3,7 +3,7 @@
 import pytest
 
 from experiments import job_needs
-from experiments.config import load
+from experiments.scale import load
 
 LONGEST_AT_LAPTOP = {
     "gradient_descent": 322,

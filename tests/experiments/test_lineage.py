@@ -11,10 +11,10 @@ import finished_scale as made
 import pytest
 
 from experiments.analysis import claims, figures, lineage, paper, reading, reference, sensitivity, tables, verify
-from experiments.analysis.trace import describe, trace
-from experiments.config import load
-from experiments.errors import UserError
-from experiments.files import write_json
+from experiments.provenance.trace import describe, trace
+from experiments.scale import load
+from experiments.runs.errors import UserError
+from experiments.runs.files import write_json
 
 TABLE = "results/made/tables/niqe_collapse.csv"
 FIGURE = "figures/made/niqe_collapse.pdf"
@@ -76,7 +76,7 @@ def test_the_record_changes_nothing_but_its_time(analysed, monkeypatch):
     made.command(monkeypatch, tables, "niqe_collapse")
     assert Path(TABLE).read_bytes() == table
     assert json.loads(path.read_text()) | {"time": ""} == record | {"time": ""}
-    assert record["command"] == "python -m experiments.analysis.tables niqe_collapse --config config/made.yaml"
+    assert record["command"] == "python -m experiments.evidence.tables niqe_collapse --config config/made.yaml"
     assert {"commit", "dirty", "versions"} <= record["made_on"].keys()
 
 

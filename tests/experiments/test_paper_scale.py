@@ -20,7 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks import cost
 from experiments import introvae
 from experiments import introvae_updates as updates
-from experiments.config import load
+from experiments.scale import load
 from experiments.weightings import build
 from models.introvae import COMPONENTS, Encoder, Generator
 

@@ -12,18 +12,18 @@ from torch import distributed, nn
 from torch.multiprocessing import spawn
 
 from experiments import introvae
-from experiments.config import load
+from experiments.scale import load
 from experiments.data import orl_faces
-from experiments.errors import UserError
-from experiments.introvae_updates import (
+from experiments.runs.errors import UserError
+from experiments.introvae.updates import (
     adversarial_step,
     build_balances,
     build_networks,
     recompute_batch_statistics,
     warmup_step,
 )
-from experiments.ranks import Ranks, open_ranks
-from experiments.runs import Run
+from experiments.introvae.ranks import Ranks, open_ranks
+from experiments.runs.folder import Run
 
 CPU = torch.device("cpu")
 COUNT = 2
@@ -170,7 +170,7 @@ def test_torchrun_starts_ranks(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
         "import torch\n"
-        "from experiments.ranks import open_ranks\n"
+        "from experiments.introvae.ranks import open_ranks\n"
         "ranks = open_ranks()\n"
         "mean = ranks.average({'loss': torch.tensor(float(ranks.rank))})['loss'].item()\n"
         "print(f'rank {ranks.rank} of {open_ranks().count}: {mean}\\n', end='')\n"

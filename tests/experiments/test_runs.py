@@ -12,10 +12,10 @@ import torch
 import yaml
 
 from experiments import checkpoints, runs
-from experiments.checkpoints import random_state, restore_random_state
-from experiments.errors import Interrupted, UserError
-from experiments.files import atomic_path, sha256, write_json, write_text
-from experiments.runs import Run, config_hash
+from experiments.runs.checkpoints import random_state, restore_random_state
+from experiments.runs.errors import Interrupted, UserError
+from experiments.runs.files import atomic_path, sha256, write_json, write_text
+from experiments.runs.folder import Run, config_hash
 
 CONFIG = {"experiment": "introvae", "seed": 0, "settings": {"epochs": 3, "margin": 1.0}}
 

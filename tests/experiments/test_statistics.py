@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiments.analysis.statistics import (
+from experiments.evidence.statistics import (
     Estimate,
     effect_size,
     holm,

@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 from experiments.analysis import reference, verify
-from experiments.config import load
-from experiments.errors import UserError
-from experiments.files import write_json
+from experiments.scale import load
+from experiments.runs.errors import UserError
+from experiments.runs.files import write_json
 
 OUTPUTS = [
     "results/made/tables/niqe_collapse.csv",
@@ -149,7 +149,7 @@ def test_outputs_without_a_record_are_a_notice():
 
 
 def test_leftovers_and_files_of_nobody_are_notices(tmp_path):
-    from experiments.files import atomic_path
+    from experiments.runs.files import atomic_path
 
     with atomic_path("results/made/tables/x.csv") as temporary:
         temporary.write_text("half")

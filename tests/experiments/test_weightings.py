@@ -10,9 +10,9 @@ import pytest
 import torch
 import yaml
 
-from experiments.errors import UserError
-from experiments.schema import WEIGHTINGS_FOLDER
-from experiments.sources import rules_of, source_files
+from experiments.runs.errors import UserError
+from experiments.runs.room import WEIGHTINGS_FOLDER
+from experiments.runs.sources import rules_of, source_files
 from experiments.weightings import Context, build
 
 NAMES = ("a", "b")

@@ -11,7 +11,7 @@ from made_data import make_faces, make_mnist, tiny_settings
 from processes import Process
 from scenes import RUNS
 
-from experiments.files import write_text
+from experiments.runs.files import write_text
 
 
 class Place:

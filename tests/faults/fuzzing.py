@@ -4,7 +4,7 @@ import contextlib
 
 from hypothesis import HealthCheck, settings
 
-from experiments.errors import UserError
+from experiments.runs.errors import UserError
 
 fuzzed = settings(
     max_examples=max(200, settings().max_examples),

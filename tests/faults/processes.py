@@ -24,7 +24,7 @@ _SERVER.set_forkserver_preload(
         "PIL.Image",
         "piq",
         "tqdm",
-        "experiments.introvae_updates",
+        "experiments.introvae.updates",
         "experiments.data.faces",
         "experiments.data.mnist",
         "experiments.metrics.classification",
@@ -104,7 +104,7 @@ def _enter(module, arguments, log, checksums, prepare) -> None:
     sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     from experiments.data import mnist, orl_faces
-    from experiments.errors import run_main
+    from experiments.runs.errors import run_main
 
     mnist.CHECKSUMS, orl_faces.CHECKSUM = checksums
     if prepare is not None:

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments import command_line, weightings
-from experiments.config import Settings, load, validate
+from experiments.runs.validation import validate
+from experiments.scale import Settings, load
 
 with open("config/smoke.yaml", encoding="utf-8") as file:
     SMOKE = yaml.safe_load(file)

@@ -11,8 +11,8 @@ from fuzzing import fuzzed, success_or_one_line
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.errors import UserError
-from experiments.runs import Run
+from experiments.runs.errors import UserError
+from experiments.runs.folder import Run
 
 CONFIG = {"experiment": "introvae", "seed": 0, "settings": {"epochs": 3, "margin": 1.0}}
 

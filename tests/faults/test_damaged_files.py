@@ -11,9 +11,10 @@ from processes import one_line
 from scenes import content
 
 from experiments.analysis import reading
-from experiments.config import Settings, run_folder
+from experiments.runs.room import run_folder
+from experiments.scale import Settings
 from experiments.data import celeba, mnist, orl_faces
-from experiments.errors import UserError
+from experiments.runs.errors import UserError
 
 
 def damage(path, moments):

@@ -13,7 +13,7 @@ from made_data import make_faces, make_mnist
 from experiments.data import mnist, orl_faces
 from experiments.data.__main__ import main
 from experiments.data.fetch import SourceFailed
-from experiments.errors import UserError
+from experiments.runs.errors import UserError
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.func import jacrev, vmap
 
-from models.test_functions import BEALE, ROSENBROCK, TEST_FUNCTIONS
+from models.objectives import BEALE, ROSENBROCK, TEST_FUNCTIONS
 
 
 @pytest.mark.parametrize("function", TEST_FUNCTIONS.values(), ids=lambda f: f.name)

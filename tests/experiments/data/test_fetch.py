@@ -10,7 +10,7 @@ import pytest
 from experiments.data import fetch, mnist, orl_faces
 from experiments.data.__main__ import main
 from experiments.data.fetch import SourceFailed, download, fetch_from_first, run_client
-from experiments.errors import UserError
+from experiments.runs.errors import UserError
 
 
 class Handler(http.server.BaseHTTPRequestHandler):

@@ -13,7 +13,7 @@ from PIL import Image
 from experiments.data import celeba, mnist, orl_faces
 from experiments.data.__main__ import main
 from experiments.data.faces import load_faces
-from experiments.errors import UserError
+from experiments.runs.errors import UserError
 
 anything = settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 

@@ -1,1 +1,0 @@
-"""Audits: what the paper got wrong or left open, shown on real data."""

@@ -1,0 +1,167 @@
+"""The ledger: every claim of ``paper/claims.yaml``, measured and judged."""
+
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import pandas as pd
+from pydantic import Field
+
+from experiments.analysis import lineage, reading
+from experiments.analysis.measurements import EXPERIMENT_OF, MEASUREMENTS, NO_ESTIMATE, Evidence
+from experiments.evidence.statistics import CONFIDENCE, Estimate, effect_size, holm, p_value
+from experiments.evidence.tables import write_table
+from experiments.runs.errors import run_main
+from experiments.runs.room import Strict
+from experiments.runs.validation import read_yaml, validate
+from experiments.scale import Settings
+
+Verdict = Literal["reproduced", "not reproduced", "inconclusive", "not testable", "artefact"]
+
+
+class Claim(Strict):
+    """One entry of the ledger, as written in ``paper/claims.yaml``."""
+
+    id: str
+    where: str
+    statement: str
+    published: dict[str, float] = {}
+    measure: Annotated[dict[str, dict[str, Any]], Field(max_length=1)] = {}
+    rule: Annotated[dict[Literal["above", "below", "artefact", "not testable"], float | str], Field(min_length=1)]
+    unit: str = ""
+    figure: str = ""
+
+    @property
+    def bound(self) -> float | None:
+        """What the measurement is held against; None where it is not a bound on an interval."""
+        (kind, value), *_ = self.rule.items()
+        return float(value) if kind in ("above", "below") else None
+
+
+EFFECT_NAMES = {"mean": "Cohen's d", "median": "dominance", "share": "Cohen's h"}
+"""Kind of an estimate -> the name of its effect size."""
+
+
+class Ledger(Strict):
+    """All claims, and the committed scales that vary what the paper leaves open."""
+
+    sensitivity: dict[str, str] = {}
+    claims: list[Claim]
+
+
+LEVEL = 1 - CONFIDENCE
+"""Chance of any false verdict among the claims of one experiment."""
+
+
+def judge(rule: Mapping[Any, Any], estimate: Estimate | None, corrected: float = 0.0) -> Verdict:
+    """Turn a measurement into a verdict.
+
+    ``above`` and ``below`` ask that the interval lie wholly on the claimed side of the bound, and that the p value
+    `corrected` for the number of claims be below `LEVEL`. A single observation has no interval and is inconclusive by
+    definition.
+    """
+    (kind, bound), *_ = rule.items()
+    if kind == "not testable" or estimate is None:
+        return "not testable"
+    if kind == "artefact":
+        return "artefact" if estimate.value < bound else "inconclusive"
+    if estimate.count < 2 or math.isnan(estimate.low) or math.isnan(estimate.high):
+        return "inconclusive"
+    above, below = estimate.low > bound, estimate.high < bound
+    if (above or below) and not corrected >= LEVEL:
+        return "reproduced" if above == (kind == "above") else "not reproduced"
+    return "inconclusive"
+
+
+def ledger(claims: list[Claim], evidence: Evidence) -> pd.DataFrame:
+    """Measure and judge all claims, one row each; p values are corrected by Holm within each experiment."""
+    estimates: dict[str, Estimate | None] = {}
+    p_values: dict[str, dict[str, float]] = {}
+    for claim in claims:
+        estimates[claim.id] = None
+        for name, arguments in claim.measure.items():
+            estimates[claim.id] = estimate = MEASUREMENTS[name](evidence, **arguments)
+            if claim.bound is not None:
+                p_values.setdefault(EXPERIMENT_OF[name], {})[claim.id] = p_value(estimate, claim.bound)
+    corrected = {key: p for family in p_values.values() for key, p in holm(family).items()}
+    return pd.DataFrame([_row(claim, estimates[claim.id], corrected.get(claim.id, math.nan)) for claim in claims])
+
+
+def _row(claim: Claim, estimate: Estimate | None, corrected: float) -> dict[str, object]:
+    measured = estimate or NO_ESTIMATE
+    return {
+        "id": claim.id,
+        "where": claim.where,
+        "statement": claim.statement,
+        "published": "; ".join(f"{key} {value:g}" for key, value in claim.published.items()),
+        "measured": measured.value,
+        "measured_low": measured.low,
+        "measured_high": measured.high,
+        "observations": measured.count,
+        "unit": claim.unit,
+        "effect": math.nan if claim.bound is None else effect_size(measured, claim.bound),
+        "effect_measure": EFFECT_NAMES[measured.kind] if measured.observations and claim.bound is not None else "",
+        "corrected_p": corrected,
+        "rule": "; ".join(f"{key} {value}" for key, value in claim.rule.items()),
+        "verdict": judge(claim.rule, estimate, corrected),
+        "figure": claim.figure,
+    }
+
+
+def judged_by(settings: Settings, claims: list[Claim]) -> list[Claim]:
+    """The claims that a scale speaks of: those whose experiment it has, with the methods that they compare.
+
+    A claim that nothing measures is of no experiment, and stands in the ledgers of scales that have them all.
+    """
+
+    def spoken_of(claim: Claim) -> bool:
+        for name, arguments in claim.measure.items():
+            experiment = EXPERIMENT_OF[name]
+            if experiment not in settings.experiments:
+                return False
+            compared = {arguments[key] for key in ("ours", "theirs") if key in arguments}
+            if compared and not compared <= settings.methods_of(experiment).keys():
+                return False
+        return bool(claim.measure) or settings.complete
+
+    return [claim for claim in claims if spoken_of(claim)]
+
+
+def load_claims(path: str = "paper/claims.yaml") -> list[Claim]:
+    """Read and check the ledger's entries.
+
+    Raises:
+        UserError: one line naming the file and the key.
+    """
+    claims = load_ledger(path).claims
+    validate(Measured, {"measurements": [name for claim in claims for name in claim.measure]}, path)
+    return claims
+
+
+def load_ledger(path: str = "paper/claims.yaml") -> Ledger:
+    """Read the file of the ledger.
+
+    Raises:
+        UserError: one line naming the file and the key.
+    """
+    return validate(Ledger, read_yaml(lineage.noted(path)), path)
+
+
+class Measured(Strict):
+    """The measurements that claims may name."""
+
+    measurements: list[Literal[tuple(MEASUREMENTS)]]  # type: ignore[valid-type]
+
+
+def main() -> None:
+    """Entry point of ``python -m experiments.evidence.claims``."""
+    command = reading.command_line("claims", "Measure and judge the claims of paper/claims.yaml.")
+    settings = command.settings
+    with command.recorded():
+        table = ledger(judged_by(settings, load_claims()), Evidence(settings, reading.published()))
+        write_table(table, reading.results(settings), "claims")
+    print(table[["id", "measured", "measured_low", "measured_high", "corrected_p", "verdict"]].to_string(index=False))
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,136 @@
+"""Figures of IntroVAE: faces by epoch (Figures 3 and 4), the course of training, samples from the prior."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from experiments.analysis import reading
+from experiments.evidence.style import (
+    BLACK,
+    BLUE,
+    GREEN,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILION,
+    WIDTH,
+    YELLOW,
+    band,
+    plt,
+    save,
+    show_images,
+)
+from experiments.scale import Settings
+
+
+def _colors(methods: Iterable[str]) -> dict[str, Any]:
+    """A colour per method: eight that the colour-blind can tell apart, or as many steps of a sequential map as needed."""
+    names = list(methods)
+    few = (BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY, BLACK, YELLOW)
+    many = plt.get_cmap("cividis")(np.linspace(0, 1, len(names)))
+    return dict(zip(names, few if len(names) <= len(few) else many, strict=False))
+
+
+def introvae(settings: Settings) -> None:
+    """Draw all figures of the experiment."""
+    folder = reading.figures(settings)
+    history = reading.histories(settings, "introvae")
+    figures = {
+        "figure_3_train_faces": _faces(settings, "train"),
+        "figure_4_held_out_faces": _faces(settings, "held_out"),
+        "introvae_quality": _quality(settings, history),
+        "introvae_course": _course(settings, history),
+        "prior_samples": _prior(settings),
+    }
+    for name, figure in figures.items():
+        if settings.label:
+            figure.suptitle(settings.label, fontsize=8)
+        save(figure, folder, name)
+
+
+def _faces(settings: Settings, part: str) -> plt.Figure:
+    """The same faces, original and by epoch, a block per method, from the first seed."""
+    seed, epochs = settings.introvae.seeds[0], settings.introvae.report_epochs
+    methods = list(settings.introvae.methods)
+    columns = min(2, len(methods))
+    blocks = -(-len(methods) // columns)
+    figure = plt.figure(figsize=(WIDTH, blocks * (0.3 + 0.43 * (1 + len(epochs)))))
+    for block, method in zip(figure.subfigures(blocks, columns, squeeze=False).flat, methods, strict=False):
+        samples = reading.FinishedRun(settings, "introvae", method, seed).samples
+        rows = [("original", samples[f"{part}_originals"])]
+        rows += [(f"epoch {e}", samples[f"{part}_epoch_{e}"]) for e in epochs if f"{part}_epoch_{e}" in samples]
+        block.suptitle(method, fontsize=8)
+        for axes, (label, images) in zip(block.subplots(len(rows), 1, squeeze=False).flat, rows, strict=True):
+            show_images(axes, images, label)
+    return figure
+
+
+def _quality(settings: Settings, history: pd.DataFrame) -> plt.Figure:
+    """PSNR, SSIM and pooled NIQE at the report epochs, training and held-out images."""
+    measures = [("psnr", "PSNR, dB"), ("ssim", "SSIM"), ("niqe", "pooled NIQE (lower is better)")]
+    figure, panels = plt.subplots(1, 3, figsize=(WIDTH, 3.0))
+    for axes, (measure, label) in zip(panels, measures, strict=True):
+        for method, color in _colors(settings.introvae.methods).items():
+            for part, linestyle in (("train", "-"), ("held_out", "--")):
+                table = _by_seed(history, method, f"{part}_{measure}")
+                name = method if part == "train" else ""
+                band(axes, table.columns.to_numpy(), table.to_numpy(), color, name, linestyle)
+        axes.set(xlabel="epoch", ylabel=label)
+    handles, labels = panels[0].get_legend_handles_labels()
+    title = "solid: training, dashed: held out"
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, title=title, title_fontsize=7)
+    return figure
+
+
+def _by_seed(history: pd.DataFrame, method: str, column: str) -> pd.DataFrame:
+    """Values by seed (rows) and epoch (columns), epochs that every seed of the method has."""
+    rows = history[history["method"] == method].dropna(subset=column)
+    return rows.pivot_table(index="seed", columns="epoch", values=column).dropna(axis=1)
+
+
+def _course(settings: Settings, history: pd.DataFrame) -> plt.Figure:
+    """What the paper does not show: the weights and the KL terms by epoch."""
+    panels = [
+        ("kl_real", "KL of real images, nats"),
+        ("kl_reconstructed", "KL of reconstructions, nats"),
+        ("kl_sampled", "KL of samples, nats"),
+        ("reconstruction", "scaled $L_{AE}$"),
+        ("beyond_margin_share", "share beyond the margin"),
+        ("gradient_norm_encoder", "gradient norm, encoder"),
+        ("encoder_weight_kl_real", "share of KL in $L_E$'s weights"),
+        ("encoder_weight_margin_fake", "share of the margin term"),
+        ("encoder_weight_reconstruction", "share of $L_{AE}$"),
+    ]
+    weights = [name for name, _ in panels if name.startswith("encoder_weight")]
+    shares = history.assign(**{name: history[name] / history[weights].sum(axis=1) for name in weights})
+    figure, grid = plt.subplots(3, 3, figsize=(WIDTH, 5.8), sharex=True)
+    for axes, (column, label) in zip(grid.flat, panels, strict=True):
+        for method, color in _colors(settings.introvae.methods).items():
+            table = _by_seed(shares, method, column)
+            band(axes, table.columns.to_numpy(), table.to_numpy(), color, method)
+        axes.set_ylabel(label)
+        axes.set_yscale("log" if column in ("reconstruction", "gradient_norm_encoder") else "linear")
+    for axes in grid[-1]:
+        axes.set_xlabel("epoch")
+    handles, labels = grid[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4)
+    return figure
+
+
+def _prior(settings: Settings) -> plt.Figure:
+    """Images decoded from the same sixteen draws of the prior, one row per method, from the first seed."""
+    methods = list(settings.introvae.methods)
+    figure, panels = plt.subplots(len(methods), 1, figsize=(WIDTH, 0.55 * len(methods)), squeeze=False)
+    for axes, method in zip(panels.flat, methods, strict=True):
+        run = reading.FinishedRun(settings, "introvae", method, settings.introvae.seeds[0])
+        last = max((name for name in run.samples if name.startswith("prior_epoch_")), key=_epoch, default=None)
+        if last is not None:
+            show_images(axes, run.samples[last], method)
+    return figure
+
+
+def _epoch(name: str) -> int:
+    """The epoch in the name of a sample."""
+    return int(name.rsplit("_", 1)[1])

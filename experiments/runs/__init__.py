@@ -1,0 +1,1 @@
+"""What every run needs. Nothing here imports another room of the house."""

@@ -1,0 +1,104 @@
+"""Checkpoint files: the last two of a run, each whole or not there, and the state of the random generators.
+
+A checkpoint is what `torch.save` writes, so that users can open it; only tensors and plain values are read back
+(``weights_only=True``), so that a file cannot run code. ``torch.load`` itself does not look at the checksums in the file,
+hence they are checked here first: a flipped bit would otherwise be trained on.
+"""
+
+import io
+import random
+import warnings
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from experiments.runs.files import atomic_path, flush, write_bytes
+
+NEWEST, PREVIOUS = "checkpoint.pt", "checkpoint-previous.pt"
+
+
+class Damaged(Exception):
+    """A file that is no whole checkpoint; says why in a few words."""
+
+
+def save(path: Path, content: Mapping[str, Any]) -> None:
+    """Write tensors and plain values atomically, the same bytes for equal contents.
+
+    They are gathered in memory, since torch names the path inside the file, and does not say what a full disk is.
+
+    Raises:
+        OSError: naming `path`, if the disk is full or may not be written.
+    """
+    write_bytes(path, _as_bytes(content))
+
+
+def _as_bytes(content: Mapping[str, Any]) -> memoryview:
+    file = io.BytesIO()
+    torch.save(dict(content), file)
+    return file.getbuffer()
+
+
+def write(folder: Path, content: Mapping[str, Any]) -> None:
+    """Write `content` as the newest checkpoint of a folder and keep the one before it."""
+    newest = folder / NEWEST
+    with atomic_path(newest) as temporary:
+        temporary.write_bytes(_as_bytes(content))
+        flush(temporary)  # before the old one makes way
+        if newest.exists():
+            newest.replace(folder / PREVIOUS)
+
+
+def read(path: Path, parts: Mapping[str, type]) -> dict[str, Any]:
+    """Return the content of a checkpoint, on the CPU.
+
+    Args:
+        path: of the file.
+        parts: what it must hold, each with its type.
+
+    Raises:
+        Damaged: if the file is cut short or altered, holds something else, or would run code.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            altered = archive.testzip()
+        if altered is not None:
+            raise Damaged(f"the checksum of its part {altered} is wrong")
+        with warnings.catch_warnings(action="ignore"):  # of pickles that torch did not write
+            content = torch.load(path, weights_only=True, map_location="cpu")
+    except Damaged:
+        raise
+    except Exception as error:  # whatever a reader makes of arbitrary bytes
+        raise Damaged(" ".join(str(error).split())[:200] or type(error).__name__) from error
+    if not isinstance(content, dict) or not all(isinstance(content.get(key), kind) for key, kind in parts.items()):
+        raise Damaged(f"it does not hold {', '.join(sorted(parts))}")
+    return content
+
+
+def random_state() -> dict[str, Any]:
+    """State of the global random generators of torch, NumPy and Python, as tensors and plain values.
+
+    Of the GPUs, that of this process's own: the ranks of a data-parallel training draw alike, each on its own GPU.
+    """
+    name, words, *rest = np.random.get_state(legacy=True)
+    state: dict[str, Any] = {
+        "torch": torch.get_rng_state(),
+        "numpy": [name, torch.from_numpy(np.array(words, dtype=np.int64)), *rest],
+        "python": random.getstate(),
+    }
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state()
+    return state
+
+
+def restore_random_state(state: Mapping[str, Any]) -> None:
+    """Restore what `random_state` returned."""
+    torch.set_rng_state(state["torch"])
+    name, words, *rest = state["numpy"]
+    np.random.set_state((name, words.numpy().astype(np.uint32), *rest))
+    random.setstate(state["python"])
+    if "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"])
