@@ -11,7 +11,7 @@ from experiments.introvae.settings import IntroVAESettings
 from experiments.namesakes.settings import NamesakesSettings
 from experiments.niqe_collapse.settings import NiqeCollapseSettings
 from experiments.runs.errors import UserError
-from experiments.runs.room import Section, Strict
+from experiments.runs.room import PlainText, Section, Strict
 from experiments.runs.validation import model_in, read_yaml, validate
 from experiments.sparse_autoencoder.settings import SparseAutoencoderSettings
 from experiments.step_cost.settings import StepCostSettings
@@ -23,10 +23,10 @@ DEFAULT = "config/laptop.yaml"
 class Settings(Strict):
     """Everything that one scale of the suite is run with. A scale may leave rooms out."""
 
-    scale: str = Field(pattern=r"^[a-z0-9-]+$", description="name of the folder below results and figures")
-    data_dir: str = Field(min_length=1, description="folder of the data sets")
+    scale: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$", description="name of the folder below results and figures")
+    data_dir: PlainText = Field(min_length=1, description="folder of the data sets")
     gpus: int = Field(default=0, ge=0, description="GPUs that an IntroVAE job asks for; several train data parallel")
-    label: str = Field(default="", description="title of the IntroVAE figures, where their data need one")
+    label: PlainText = Field(default="", description="title of the IntroVAE figures, where their data need one")
     gradient_descent: GradientDescentSettings | None = None
     digit_classifier: DigitClassifierSettings | None = None
     sparse_autoencoder: SparseAutoencoderSettings | None = None
@@ -104,7 +104,7 @@ def _layers(path: Path | str) -> list[tuple[Path, dict[str, Any]]]:
             raise UserError(f"{layers[-1][0]}: base: {base} is itself based on this file; name another, or none")
         layers.append((file, read_yaml(file)))
         base = layers[-1][1].pop("base", None)
-        if base is not None and not (isinstance(base, str) and base):
+        if base is not None and not (isinstance(base, str) and base and base.isprintable()):
             raise UserError(f"{file}: base: must be the name of a file beside this one")
     return layers
 
