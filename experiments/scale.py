@@ -1,5 +1,6 @@
 """Settings of a scale: one YAML file, one section per room. `Settings` is the only list of rooms."""
 
+import reprlib
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,7 @@ def read(path: Path | str) -> dict[str, Any]:
     """Read the plain values of a scale's file, laid over those of the file beside it that its key ``base`` names, if any.
 
     Mappings are merged key by key. Other values replace those of the base, and so does a weighting rule with all its options.
-    A null removes what the base has. A list ``only`` names the entries of the base's mapping that stay, among those that are
+    A null removes what the base has. ``only`` names the entries of the base's mapping that stay, among those that are
     mappings themselves, such as the sections of a scale or its methods.
 
     Raises:
@@ -112,11 +113,14 @@ def _layers(path: Path | str) -> list[tuple[Path, dict[str, Any]]]:
 def _laid_over(base: dict[str, Any], changes: dict[str, Any], source: str) -> dict[str, Any]:
     """The values of `base` with `changes`; `source` is the place of the changes, for messages."""
     merged, changes = dict(base), dict(changes)
-    if isinstance(changes.get("only"), list):
-        kept = changes.pop("only")
+    if not isinstance(changes.get("only", {}), dict):  # a mapping is an entry of that name
+        kept = changes["only"] if isinstance(changes["only"], list) else [changes["only"]]
+        del changes["only"]
         entries = [key for key, value in base.items() if isinstance(value, dict)]
         if unknown := [name for name in kept if name not in entries]:
-            raise UserError(f"{source}: only: {unknown[0]!r:.50} is not in the base; choose from {', '.join(entries)}")
+            raise UserError(
+                f"{source}: only: {reprlib.repr(unknown[0])} is not in the base; choose from {', '.join(entries)}"
+            )
         merged = {key: value for key, value in base.items() if key not in entries or key in kept}
     for key, value in changes.items():
         inner = merged.get(key)

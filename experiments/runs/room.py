@@ -5,6 +5,7 @@ Importing this module needs neither torch nor pandas, so that ``--help`` and the
 """
 
 import itertools
+import reprlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
@@ -46,7 +47,7 @@ def known_rules() -> list[str]:
 def _check_rule(spec: dict[str, Any]) -> dict[str, Any]:
     rules = known_rules()
     if spec.get("rule") not in rules:
-        raise ValueError(f"rule must be one of {', '.join(rules)}, got {spec.get('rule')!r:.100}")
+        raise ValueError(f"rule must be one of {', '.join(rules)}, got {reprlib.repr(spec.get('rule'))}")
     for key, most in MOST.items():
         if _exceeds(spec.get(key), most):
             raise ValueError(f"{key} must be at most {most}")
