@@ -5,7 +5,9 @@ from math import comb
 import numpy as np
 import pandas as pd
 
+from experiments.analysis import reading
 from experiments.config import Settings
+from experiments.errors import UserError
 
 SOFTADAPT = "softadapt"
 SOFTADAPT_MEAN = "softadapt-mean-error"
@@ -13,6 +15,9 @@ SOFTADAPT_MEAN = "softadapt-mean-error"
 GROUPS = {"lambda-": "fixed lambda", "softadapt": "SoftAdapt", "rule-": "other rules named SoftAdapt", "": "rival"}
 """Prefix of a method's name -> its group."""
 
+
+LOSSES = ("train_mse", "validation_mse")
+"""Columns of every epoch that are finite as long as a run has not diverged."""
 
 DEAD = 1e-3
 """L1 norm below which a code is dead: a single weak unit that fires for a few digits draws no frontier."""
@@ -24,15 +29,29 @@ def group_of(method: str) -> str:
 
 
 def final(settings: Settings, history: pd.DataFrame) -> pd.DataFrame:
-    """The last epoch of every run."""
-    return history[history["epoch"] == settings.sparse_autoencoder.epochs]
+    """The last epoch of every run; of NaN for those that diverged."""
+    return reading.at_epochs(history, [settings.sparse_autoencoder.epochs], LOSSES)
+
+
+def final_means(settings: Settings, history: pd.DataFrame) -> pd.DataFrame:
+    """Mean over seeds of every number at the last epoch, by method; NaN for a method with a run that diverged."""
+    last = final(settings, history)
+    numbers = last.select_dtypes("number").columns.drop(["seed", "epoch"])
+    means = last.groupby("method", sort=False)[list(numbers)].agg(lambda values: values.mean(skipna=False))
+    return means[[reading.failed_runs(history, str(method)) == 0 for method in means.index]].reindex(means.index)
 
 
 def tuned_lambda(settings: Settings, history: pd.DataFrame) -> str:
-    """The fixed method with the highest mean PCC on the validation digits at the last epoch."""
-    last = final(settings, history)
-    fixed = last[last["method"].str.startswith("lambda-")]
-    return str(fixed.groupby("method", sort=False)["validation_pcc"].mean().idxmax())
+    """The fixed method with the highest mean PCC on the validation digits at the last epoch, of those that never diverge.
+
+    Raises:
+        UserError: if every fixed lambda diverges.
+    """
+    means = final_means(settings, history)["validation_pcc"].dropna()
+    fixed = means[means.index.str.startswith("lambda-")]
+    if fixed.empty:
+        raise UserError(f"{reading.results(settings)}: every fixed lambda has a run that diverged; choose another grid")
+    return str(fixed.idxmax())
 
 
 def by_seed(history: pd.DataFrame, method: str, epoch: int, column: str) -> np.ndarray:
@@ -46,23 +65,36 @@ def beside_the_frontier(settings: Settings, history: pd.DataFrame) -> pd.DataFra
 
     Error and PCC of the frontier at a method's L1 norm are interpolated between the lambdas: the logarithm of the error,
     and the PCC, linearly in the logarithm of the L1 norm. Rows where the code is sparser or denser than on the whole grid
-    have no frontier beside them and are NaN.
+    have no frontier beside them and are NaN, and so are runs that diverged. The run of a lambda that diverged draws no part
+    of the frontier of its seed.
 
     Returns:
-        columns method, seed, ``error_ratio`` (test error over the frontier's; below 1 is better) and ``pcc_gain``
-        (test PCC minus the frontier's, percentage points).
+        columns method, seed, ``error_ratio`` (test error over the frontier's; below 1 is better), ``pcc_gain`` (test PCC
+        minus the frontier's, percentage points) and ``left_out`` (the lambdas of the seed that diverged, in words).
     """
     parts = []
     for seed, rows in final(settings, history).groupby("seed"):
-        line = rows[rows["method"].str.startswith("lambda-") & (rows["test_l1"] > DEAD)].sort_values("test_l1")
+        rows = rows.copy()
+        diverged = rows["verdict"] == reading.DIVERGED
+        rows.loc[diverged, ["test_l1", "test_mse", "test_pcc"]] = np.nan
+        fixed = rows["method"].str.startswith("lambda-")
+        line = rows[fixed & (rows["test_l1"] > DEAD)].sort_values("test_l1")
         log_l1 = np.log(line["test_l1"].to_numpy())
         with np.errstate(divide="ignore"):  # a dead code has the norm 0, which is beyond the grid
             ours = np.log(rows["test_l1"].to_numpy())
-        error = np.exp(np.interp(ours, log_l1, np.log(line["test_mse"]), left=np.nan, right=np.nan))
-        pcc = np.interp(ours, log_l1, line["test_pcc"], left=np.nan, right=np.nan)
+        error = np.exp(_interpolated(ours, log_l1, np.log(line["test_mse"].to_numpy())))
+        pcc = _interpolated(ours, log_l1, line["test_pcc"].to_numpy())
         places = {"error_ratio": rows["test_mse"] / error, "pcc_gain": rows["test_pcc"] - pcc}
+        places["left_out"] = ", ".join(rows[fixed & diverged]["method"])
         parts.append(rows[["method"]].assign(seed=seed, **places))
     return pd.concat(parts, ignore_index=True)
+
+
+def _interpolated(x: np.ndarray, line_x: np.ndarray, line_y: np.ndarray) -> np.ndarray:
+    """Linear interpolation; NaN beyond the line, and where there is none."""
+    if len(line_x) == 0:
+        return np.full(len(x), np.nan)
+    return np.interp(x, line_x, line_y, left=np.nan, right=np.nan)
 
 
 def expected_best_of(trials: int, chosen_by: np.ndarray, judged_by: np.ndarray) -> float:
@@ -78,8 +110,11 @@ def expected_best_of(trials: int, chosen_by: np.ndarray, judged_by: np.ndarray) 
 
 
 def trials_to_match(settings: Settings, history: pd.DataFrame, method: str) -> int | None:
-    """Runs that a random search over the grid needs until its expected PCC is that of a method; None if it never is."""
-    means = final(settings, history).groupby("method")[["validation_pcc", "test_pcc"]].mean()
+    """Runs that a random search over the grid needs until its expected PCC is that of a method; None if it never is.
+
+    A method with a run that diverged scores 0: it reconstructs nothing that could be classified.
+    """
+    means = final_means(settings, history)[["validation_pcc", "test_pcc"]].fillna(0.0)
     grid = means[means.index.str.startswith("lambda-")]
     chosen_by, judged_by = grid["validation_pcc"].to_numpy(), grid["test_pcc"].to_numpy()
     for trials in range(1, len(grid) + 1):

@@ -56,13 +56,17 @@ def judge(rule: Mapping[Any, Any], estimate: Estimate | None, corrected: float =
 
     ``above`` and ``below`` ask that the interval lie wholly on the claimed side of the bound, and that the p value
     `corrected` for the number of claims be below `LEVEL`. A single observation has no interval and is inconclusive by
-    definition.
+    definition. A method with a run that diverged has failed and loses every comparison, unless the other failed as well.
     """
     (kind, bound), *_ = rule.items()
     if kind == "not testable" or estimate is None:
         return "not testable"
     if kind == "artefact":
         return "artefact" if estimate.value < bound else "inconclusive"
+    if estimate.failed is not None:
+        if (side := estimate.failed.side) is None:
+            return "inconclusive"
+        return "reproduced" if side == kind else "not reproduced"
     if estimate.count < 2 or math.isnan(estimate.low) or math.isnan(estimate.high):
         return "inconclusive"
     above, below = estimate.low > bound, estimate.high < bound
@@ -96,6 +100,7 @@ def _row(claim: Claim, estimate: Estimate | None, corrected: float) -> dict[str,
         "measured_low": measured.low,
         "measured_high": measured.high,
         "observations": measured.count,
+        "failed_runs": "" if measured.failed is None else str(measured.failed),
         "unit": claim.unit,
         "effect": math.nan if claim.bound is None else effect_size(measured, claim.bound),
         "effect_measure": EFFECT_NAMES[measured.kind] if measured.observations and claim.bound is not None else "",

@@ -1,5 +1,6 @@
 """Figures of the sparse autoencoder: losses by epoch, digits by epoch, and the frontier that fixed lambdas draw."""
 
+import numpy as np
 import pandas as pd
 
 from experiments.analysis import autoencoder, reading
@@ -63,7 +64,8 @@ def _digits(settings: Settings, tuned: str) -> plt.Figure:
     runs = {m: reading.FinishedRun(settings, "sparse_autoencoder", m, seed).samples for m in methods}
     figure, panels = plt.subplots(1 + len(epochs) * len(methods), 1, figsize=(4.2, 0.42 * (1 + len(epochs) * 3)))
     rows = [("original", runs[tuned]["originals"])]
-    rows += [(f"{_name(m, tuned)}, epoch {e}", runs[m][f"epoch_{e}"]) for m in methods for e in epochs]
+    blank = np.full_like(runs[tuned]["originals"], np.nan)  # a run that diverged has no digits of later epochs
+    rows += [(f"{_name(m, tuned)}, epoch {e}", runs[m].get(f"epoch_{e}", blank)) for m in methods for e in epochs]
     for axes, (label, flat) in zip(panels, rows, strict=True):
         show_images(axes, flat.reshape(-1, 1, 28, 28), label)
     return figure
@@ -72,7 +74,7 @@ def _digits(settings: Settings, tuned: str) -> plt.Figure:
 def _frontier(settings: Settings, history: pd.DataFrame) -> plt.Figure:
     """Every method at the end of training: on the planes of sparsity and error or PCC, and beside the fixed lambdas."""
     methods = [method for method in settings.methods_of("sparse_autoencoder") if not method.startswith("lambda-")]
-    means = autoencoder.final(settings, history).groupby("method")[["test_l1", "test_mse", "test_pcc"]].mean()
+    means = autoencoder.final_means(settings, history)
     figure = plt.figure(figsize=(WIDTH, 5.6))
     grid = figure.add_gridspec(2, 2, width_ratios=[1, 0.85])
     planes = [figure.add_subplot(grid[row, 0]) for row in (0, 1)]
@@ -97,6 +99,8 @@ def _plane(axes: plt.Axes, settings: Settings, means: pd.DataFrame, methods: lis
             axes.plot(rows["test_l1"], rows[column], GROUP_MARKERS[group], color=color, markersize=4, label=group)
         for method in members:
             place = means.loc[method, ["test_l1", column]]
+            if place.isna().any():  # a run of it diverged
+                continue
             number = str(methods.index(method) + 1)
             axes.annotate(number, place, (3, 2), textcoords="offset points", fontsize=6, color=color)
     axes.set_xscale("symlog", linthresh=1)
@@ -110,7 +114,9 @@ def _beside(axes: plt.Axes, settings: Settings, history: pd.DataFrame, methods: 
         color = GROUP_COLORS[autoencoder.group_of(method)]
         if ratios.isna().any():
             place = axes.get_yaxis_transform()
-            axes.text(0.5, row, "beyond the grid", ha="center", va="center", fontsize=6, color=color, transform=place)
+            failed = reading.failed_runs(history, method)
+            text = f"{failed} of {len(ratios)} runs diverged" if failed else "beyond the grid"
+            axes.text(0.5, row, text, ha="center", va="center", fontsize=6, color=color, transform=place)
             continue
         estimate = mean_over_seeds(ratios.to_numpy())
         axes.plot([estimate.low, estimate.high], [row, row], color=color)

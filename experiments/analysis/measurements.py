@@ -12,11 +12,27 @@ import numpy as np
 import pandas as pd
 
 from experiments.analysis import autoencoder, collapse, cost, descent, five_rules, reading
-from experiments.analysis.statistics import Estimate, mean_over_seeds, share
+from experiments.analysis.statistics import Estimate, Failed, Side, mean_over_seeds, share
 from experiments.config import Settings
 
 NO_ESTIMATE = Estimate(float("nan"), float("nan"), float("nan"), 0)
 """The runs do not allow one; the verdict is then inconclusive."""
+
+
+def _failure(history: pd.DataFrame, better: Side, ours: str, theirs: str = "") -> Estimate | None:
+    """What stands in for the estimate of a method, or of two, if runs have diverged: the survivors would speak for it.
+
+    Args:
+        history: what `reading.histories` returned.
+        better: the side of a bound on which `ours` is the better method.
+        ours: the method that is measured.
+        theirs: the method that it is measured against, if any.
+    """
+    one, other = (reading.failed_runs(history, method) for method in (ours, theirs))
+    if not one and not other:
+        return None
+    failed = Failed(one, other, history["seed"].nunique(), better)
+    return Estimate(float("nan"), float("nan"), float("nan"), 0, failed=failed)
 
 
 class Evidence:
@@ -85,6 +101,8 @@ def autoencoder_loss(evidence: Evidence, *, part: str) -> Estimate:
         columns = [autoencoder.by_seed(evidence.autoencoder, method, epoch, f"{part}_{name}") for name in ("mse", "l1")]
         return columns[0] + value * columns[1]
 
+    if failure := _failure(evidence.autoencoder, "below", autoencoder.SOFTADAPT, tuned):
+        return failure
     return mean_over_seeds(loss(autoencoder.SOFTADAPT) - loss(tuned))
 
 
@@ -93,20 +111,25 @@ def autoencoder_pcc(
 ) -> Estimate:
     """PCC on the test digits at a report epoch, `ours` minus `theirs` (the tuned lambda if not named), paired by seed."""
     epoch = evidence.settings.sparse_autoencoder.report_epochs[report]
-    one, other = (
-        autoencoder.by_seed(evidence.autoencoder, method, epoch, "test_pcc")
-        for method in (ours, theirs or evidence.tuned_lambda)
-    )
+    theirs = theirs or evidence.tuned_lambda
+    if failure := _failure(evidence.autoencoder, "above", ours, theirs):
+        return failure
+    one, other = (autoencoder.by_seed(evidence.autoencoder, method, epoch, "test_pcc") for method in (ours, theirs))
     return mean_over_seeds(one - other)
 
 
 def autoencoder_one_trial(evidence: Evidence) -> Estimate:
-    """Final PCC of SoftAdapt minus the mean over the grid: what one run with a lambda drawn from it can expect."""
-    epoch = evidence.settings.sparse_autoencoder.epochs
-    grid = [f"lambda-{value:g}" for value in evidence.settings.sparse_autoencoder.lambdas]
-    fixed = [autoencoder.by_seed(evidence.autoencoder, method, epoch, "test_pcc") for method in grid]
-    ours = autoencoder.by_seed(evidence.autoencoder, autoencoder.SOFTADAPT, epoch, "test_pcc")
-    return mean_over_seeds(ours - np.mean(fixed, axis=0))
+    """Final PCC of SoftAdapt minus the mean over the grid: what one run with a lambda drawn from it can expect.
+
+    A lambda's run that diverged scores 0 in that mean: it reconstructs nothing that could be classified.
+    """
+    if failure := _failure(evidence.autoencoder, "above", autoencoder.SOFTADAPT):
+        return failure
+    last = autoencoder.final(evidence.settings, evidence.autoencoder).set_index("seed")
+    grid = last[last["method"].str.startswith("lambda-")]
+    drawn = grid["test_pcc"].where(grid["verdict"] != reading.DIVERGED, 0.0).groupby("seed").mean()
+    ours = last[last["method"] == autoencoder.SOFTADAPT]["test_pcc"]
+    return mean_over_seeds((ours - drawn).to_numpy())
 
 
 def autoencoder_frontier(
@@ -117,6 +140,8 @@ def autoencoder_frontier(
     With `theirs`, compared with another method's place: as a quotient of error ratios, or a difference of PCC gains. No
     estimate if a run lies beyond the grid, where there is no frontier to compare with.
     """
+    if failure := _failure(evidence.autoencoder, "below" if measure == "error_ratio" else "above", ours, theirs):
+        return failure
     places = evidence.beside_the_frontier.pivot_table(index="seed", columns="method", values=measure, dropna=False)
     values = places[ours]
     if theirs:
@@ -129,9 +154,11 @@ def introvae_difference(
 ) -> Estimate:
     """A measure at a report epoch, method `ours` minus method `theirs`, paired by seed.
 
-    No estimate if a run has diverged: the survivors' mean would speak for a method that fails.
+    No estimate if a run has no value, as NIQE has none for constant images.
     """
     settings = evidence.settings.introvae
+    if failure := _failure(evidence.introvae, "below" if measure == "niqe" else "above", ours, theirs):
+        return failure
     rows = evidence.introvae[evidence.introvae["epoch"] == settings.report_epochs[report]]
     values = rows.pivot_table(index="seed", columns="method", values=f"{part}_{measure}")
     values = values.reindex(index=settings.seeds, columns=[ours, theirs])
@@ -141,13 +168,14 @@ def introvae_difference(
 
 
 def introvae_without_warmup(evidence: Evidence) -> Estimate:
-    """Final PSNR of SoftAdapt on held-out images; no estimate if the scale trains with a warm-up or a run diverged."""
+    """Final PSNR of SoftAdapt on held-out images; no estimate if the scale trains with a warm-up."""
     settings = evidence.settings.introvae
-    rows = evidence.introvae[evidence.introvae["epoch"] == settings.report_epochs[-1]]
-    values = rows[rows["method"] == "softadapt"]["held_out_psnr"].dropna().to_numpy()
-    if settings.warmup_epochs or len(values) < len(settings.seeds):
+    if settings.warmup_epochs:
         return NO_ESTIMATE
-    return mean_over_seeds(values)
+    if failure := _failure(evidence.introvae, "above", "softadapt"):
+        return failure
+    rows = evidence.introvae[evidence.introvae["epoch"] == settings.report_epochs[-1]]
+    return mean_over_seeds(rows[rows["method"] == "softadapt"]["held_out_psnr"].to_numpy())
 
 
 def published_niqe_spread(evidence: Evidence) -> Estimate:

@@ -22,26 +22,27 @@ def numbers(settings: Settings) -> dict[str, Any]:
     claims = reading.claims_of(reading.results(settings) / "claims.csv")
     history = reading.histories(settings, "sparse_autoencoder")
     tuned = autoencoder.tuned_lambda(settings, history)
-    last = history[history["epoch"] == settings.sparse_autoencoder.epochs].groupby("method").mean(numeric_only=True)
-    nearest = _nearest_lambda(last)
+    last = autoencoder.final_means(settings, history)
+    nearest = _nearest_lambda(last, tuned)
     classifier = reading.FinishedRun(settings, "digit_classifier", "default", settings.digit_classifier.seed)
     audit = reading.FinishedRun(settings, "niqe_collapse", "default", settings.niqe_collapse.seed)
     runs = sorted((reading.results(settings) / "runs").glob("*/*/*/provenance.json"))
     for path in runs:
         lineage.noted_run(path.parent)
     provenances = [reading.read_provenance(path.parent) for path in runs]
-    columns = ["measured", "measured_low", "measured_high", "observations", "verdict"]
+    columns = ["measured", "measured_low", "measured_high", "observations", "failed_runs", "verdict"]
     return {
         "scale": settings.scale,
         "settings": settings.model_dump(mode="json"),
-        "claims": {row["id"]: {key: _plain(row[key]) for key in columns} for row in claims.to_dict("records")},
+        "claims": {row["id"]: {key: _plain(row.get(key)) for key in columns} for row in claims.to_dict("records")},
         "verdicts": Counter(claims["verdict"]),
         "tuned_method": tuned,
         "tuned_lambda": float(tuned.removeprefix("lambda-")),
         "autoencoder": {"trials_to_match": autoencoder.trials_to_match(settings, history, autoencoder.SOFTADAPT)}
         | {
             name: {
-                key: float(last.loc[method, key]) for key in ("test_mse", "test_l1", "test_active_share", "test_pcc")
+                key: _plain(float(last.loc[method, key]))
+                for key in ("test_mse", "test_l1", "test_active_share", "test_pcc")
             }
             for name, method in (
                 ("tuned", tuned),
@@ -59,8 +60,13 @@ def numbers(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _nearest_lambda(last: pd.DataFrame) -> str:
-    """The fixed method whose L1 norm is nearest to SoftAdapt's, in the logarithm; `last` are means by method."""
+def _nearest_lambda(last: pd.DataFrame, tuned: str) -> str:
+    """The fixed method whose L1 norm is nearest to SoftAdapt's, in the logarithm; `last` are means by method.
+
+    If a run of SoftAdapt diverged, nothing is near, and the tuned one stands there.
+    """
+    if np.isnan(last.loc[autoencoder.SOFTADAPT, "test_l1"]):
+        return tuned
     fixed = last[last.index.str.startswith("lambda-") & (last["test_l1"] > autoencoder.DEAD)]["test_l1"]
     return str((np.log(fixed) - np.log(last.loc[autoencoder.SOFTADAPT, "test_l1"])).abs().idxmin())
 

@@ -3,7 +3,7 @@
 import argparse
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,9 @@ from experiments.analysis import lineage
 from experiments.config import Settings, load, read_yaml, require, run_folder
 from experiments.errors import UserError
 from experiments.sources import SOURCES
+
+DIVERGED = "diverged"
+"""The verdict, in ``metrics.json``, of a run that finished by diverging."""
 
 STEP_RULES = {"fixed": "fixed step", "barzilai_borwein": "Barzilai-Borwein"}
 """Step rules of the descent, by what figures call them; a run of each for every test function."""
@@ -193,3 +196,25 @@ def histories(settings: Settings, experiment: str) -> pd.DataFrame:
             ending = {"method": method, "seed": seed, "train_seconds": seconds}
             parts.append(finished.history.assign(**ending, verdict=finished.metrics.get("verdict", "")))
     return pd.concat(parts, ignore_index=True)
+
+
+def at_epochs(history: pd.DataFrame, epochs: Sequence[int], losses: Sequence[str]) -> pd.DataFrame:
+    """The rows of some epochs, one for every run, so that no run is dropped.
+
+    A run that diverged has rows of NaN from there on: its history ends, or one of its `losses` is not finite.
+
+    Args:
+        history: what `histories` returned.
+        epochs: which rows.
+        losses: columns that every epoch has.
+    """
+    lost = (history["verdict"] == DIVERGED) & ~np.isfinite(history[list(losses)]).all(axis=1)
+    runs = history[["method", "seed", "train_seconds", "verdict"]].drop_duplicates()
+    wanted = runs.merge(pd.DataFrame({"epoch": list(epochs)}), how="cross")
+    measured = history[~lost].drop(columns=["train_seconds", "verdict"])
+    return wanted.merge(measured, on=["method", "seed", "epoch"], how="left")
+
+
+def failed_runs(history: pd.DataFrame, method: str) -> int:
+    """The number of a method's runs that diverged."""
+    return int(history[(history["method"] == method) & (history["verdict"] == DIVERGED)]["seed"].nunique())

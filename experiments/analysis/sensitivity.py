@@ -28,7 +28,7 @@ def sensitivity(ledger: Path, varied: dict[str, str], reference: Path = REFERENC
             tables[what] = reading.claims_of(path)
     columns = ["id", "measured", "measured_low", "measured_high", "observations", "unit", "verdict"]
     rows = pd.concat([table[columns].assign(setting=what) for what, table in tables.items()], ignore_index=True)
-    judged = rows[rows["measured"].notna()]
+    judged = rows[rows["measured"].notna() | rows["verdict"].isin(["reproduced", "not reproduced"])]  # or runs diverged
     shared = judged.groupby("id")["setting"].transform("size") > 1
     order = {claim: position for position, claim in enumerate(own["id"])}
     table = judged[shared & judged["id"].isin(list(order))]

@@ -50,7 +50,7 @@ def sparse_autoencoder(settings: Settings) -> dict[str, pd.DataFrame]:
     history = reading.histories(settings, "sparse_autoencoder")
     tuned = autoencoder.tuned_lambda(settings, history)
     measures = ["test_pcc", "test_mse", "validation_mse", "train_mse", "test_l1", "test_active_share", "train_seconds"]
-    reported = history[history["epoch"].isin(settings.sparse_autoencoder.report_epochs)]
+    reported = reading.at_epochs(history, settings.sparse_autoencoder.report_epochs, autoencoder.LOSSES)
     return {
         "sparse_autoencoder": _by_method_and_epoch(reported, measures, tuned, ["test_pcc"]),
         "autoencoder_methods": _autoencoder_methods(settings, history, tuned),
@@ -64,13 +64,13 @@ def _autoencoder_methods(settings: Settings, history: pd.DataFrame, tuned: str) 
     table = _by_method_and_epoch(
         last, ["test_pcc", "test_mse", "test_l1", "error_ratio", "pcc_gain", "train_seconds"], tuned, ["test_pcc"]
     ).drop(columns="epoch")
-    ratios = {
-        method: mean_over_seeds(rows["error_ratio"].to_numpy() if rows["error_ratio"].notna().all() else [])
-        for method, rows in last.groupby("method")
-    }
+    ratios = {str(method): _mean_of_all(rows["error_ratio"]) for method, rows in last.groupby("method")}
     corrected = holm({method: p_value(ratio, 1.0) for method, ratio in ratios.items() if _compared(method)})
     table.insert(1, "group", [autoencoder.group_of(method) for method in table["method"]])
-    table["place"] = [_place(ratios[method], corrected.get(method)) for method in table["method"]]
+    table["place"] = [
+        "diverged" if failed else _place(ratios[method], corrected.get(method))
+        for method, failed in zip(table["method"], table["failed"], strict=True)
+    ]
     table["trials"] = [len(settings.sparse_autoencoder.lambdas) if method == tuned else 1 for method in table["method"]]
     grid = last[last["method"].str.startswith("lambda-")].groupby("seed")["train_seconds"].sum().mean()
     table["training_bill_seconds"] = [
@@ -95,10 +95,14 @@ def _place(ratio: Estimate, corrected: float | None) -> str:
     return "better" if ratio.high < 1 else "worse"
 
 
+INTROVAE_LOSSES = ("reconstruction",)
+"""Columns of every epoch of IntroVAE that are finite as long as a run has not diverged."""
+
+
 def introvae(settings: Settings) -> dict[str, pd.DataFrame]:
     """Tables 1 and 2, reconstructions of training and of held-out images, and how the methods' runs ended."""
     history = reading.histories(settings, "introvae")
-    reported = history[history["epoch"].isin(settings.introvae.report_epochs)]
+    reported = reading.at_epochs(history, settings.introvae.report_epochs, INTROVAE_LOSSES)
     tables = {
         f"introvae_{part}": _by_method_and_epoch(
             reported.rename(columns={f"{part}_{measure}": measure for measure in ("psnr", "ssim", "niqe")}),
@@ -108,10 +112,10 @@ def introvae(settings: Settings) -> dict[str, pd.DataFrame]:
         )
         for part in ("train", "held_out")
     }
-    last = history.groupby(["method", "seed"], sort=False).tail(1)
+    last = reading.at_epochs(history, [settings.introvae.epochs], INTROVAE_LOSSES)
     measures = ["validation_psnr", "validation_ssim", "prior_niqe", "kl_real", "kl_sampled", "beyond_margin_share"]
     measures = [measure for measure in measures if measure in history]
-    ends = _by_method_and_epoch(last.assign(epoch=settings.introvae.epochs), [*measures, "train_seconds"])
+    ends = _by_method_and_epoch(last, [*measures, "train_seconds"])
     ends.insert(2, "margin", [settings.introvae.methods[method].margin for method in ends["method"]])
     verdicts = last.groupby("method", sort=False)["verdict"].agg(lambda column: ", ".join(sorted(set(column))))
     ends["verdict"] = ends["method"].map(verdicts)
@@ -142,21 +146,33 @@ def step_cost(settings: Settings) -> dict[str, pd.DataFrame]:
 def _by_method_and_epoch(
     rows: pd.DataFrame, measures: list[str], baseline: str = "", compared: Sequence[str] = ()
 ) -> pd.DataFrame:
-    """Mean of every measure over seeds; for those `compared` also the difference from the baseline, paired by seed."""
+    """Mean of every measure over seeds; for those `compared` also the difference from the baseline, paired by seed.
+
+    `rows` holds a row for every run and epoch. ``seeds`` are a method's runs, ``failed`` those of them that diverged; with
+    one of these a method has no difference from the baseline, and no mean where the run has no value.
+    """
     theirs = rows[rows["method"] == baseline].set_index(["epoch", "seed"])
+    baseline_failed = bool((theirs["verdict"] == reading.DIVERGED).any())
     table = []
     for (method, epoch), group in rows.groupby(["method", "epoch"], sort=False):
-        row: dict[str, object] = {"method": method, "epoch": epoch, "seeds": group[measures[0]].count()}
+        failed = int((group["verdict"] == reading.DIVERGED).sum())
+        row: dict[str, object] = {"method": method, "epoch": epoch, "seeds": len(group), "failed": failed}
         for measure in measures:
-            row |= columns_of(measure, mean_over_seeds(group[measure].dropna().to_numpy()))
+            row |= columns_of(measure, _mean_of_all(group[measure]))
         for measure in compared:
             difference = group.set_index(["epoch", "seed"])[measure] - theirs[measure].reindex(
                 pd.MultiIndex.from_frame(group[["epoch", "seed"]])
             )
-            values = difference.dropna().to_numpy() if method != baseline else np.array([])
-            row |= columns_of(f"{measure}_minus_fixed", mean_over_seeds(values))
+            if method == baseline or failed or baseline_failed:
+                difference = difference[:0]
+            row |= columns_of(f"{measure}_minus_fixed", _mean_of_all(difference))
         table.append(row)
     return pd.DataFrame(table)
+
+
+def _mean_of_all(values: pd.Series) -> Estimate:
+    """Mean over seeds; NaN unless every run has a value, since those that have one would speak for the others."""
+    return mean_over_seeds(values.to_numpy() if values.notna().all() else [])
 
 
 EXPERIMENTS: dict[str, Callable[[Settings], dict[str, pd.DataFrame]]] = {
