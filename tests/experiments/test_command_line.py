@@ -7,13 +7,13 @@ import time
 
 import pytest
 import yaml
+from experiments.analysis import paper, reading
 
 from experiments import command_line
-from experiments.analysis import paper, reading
-from experiments.scale import load
 from experiments.data import __main__ as data
 from experiments.runs.errors import UserError, run_main
 from experiments.runs.room import WEIGHTINGS_FOLDER
+from experiments.scale import load
 from experiments.weightings import softadapt, softadapt_swapped
 
 SMOKE = ["--config", "config/smoke.yaml"]
