@@ -119,6 +119,19 @@ def test_a_full_disk_is_no_fault_of_the_source(server, full, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_unpacking_ends_at_the_limit(tmp_path):
+    packed = gzip.compress(bytes(10_000_000))
+    with gzip.open(io.BytesIO(packed)) as file:
+        fetch.unpack(file, tmp_path / "file", 10_000_000)
+    assert (tmp_path / "file").read_bytes() == bytes(10_000_000)
+    with (
+        gzip.open(io.BytesIO(packed)) as file,
+        pytest.raises(SourceFailed, match="file unpacks to more than the 999999 bytes"),
+    ):
+        fetch.unpack(file, tmp_path / "file", 999_999)
+    assert (tmp_path / "file").stat().st_size <= 999_999
+
+
 def test_a_full_disk_is_no_damage_of_a_packed_file(full):
     packed = io.BytesIO(gzip.compress(b"x" * 1_000_000))
     with gzip.open(packed) as file, pytest.raises(OSError, match="No space left"):
@@ -227,8 +240,8 @@ def test_mnist_comes_from_a_mirror_and_is_verified(server, made_mnist, monkeypat
     assert sorted(path.name for path in (made_mnist / "mnist").iterdir()) == sorted(mnist.CHECKSUMS)
 
 
-def flipped(content):
-    """The same bytes with one in the middle changed."""
+def with_one_byte_changed(content):
+    """The same bytes with one in the middle changed, which the checksum inside tells."""
     middle = len(content) // 2
     return content[:middle] + bytes([content[middle] ^ 0xFF]) + content[middle + 1 :]
 
@@ -236,7 +249,8 @@ def flipped(content):
 DAMAGES = {
     "cut short": lambda content: content[: len(content) // 2],
     "other": lambda content: gzip.compress(b"other"),
-    "flipped": flipped,
+    "one byte": with_one_byte_changed,
+    "no deflate stream": lambda content: content[:10] + b"\xff" * 40 + content[50:],
     "no gzip": lambda content: b"<html>please log in</html>",
     "bomb": lambda content: gzip.compress(bytes(2 * mnist.LIMIT), 1),
 }
