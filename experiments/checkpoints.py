@@ -1,9 +1,9 @@
 """Write and read checkpoint files, and save and restore the state of the random generators.
 
-A folder keeps the last two checkpoints of its run, each of which is whole. A checkpoint is a file of `torch.save`, so that
-users can open it. Only tensors and plain values are read back (``weights_only=True``), so that a file cannot run code.
-`torch.load` does not check the checksums in the file; `read` checks them first, since training would otherwise go on from
-flipped bits.
+A folder keeps the last two checkpoints of its run, each of which is whole. A checkpoint is a file of `torch.save`, so
+that users can open it. Only tensors and plain values are read back (``weights_only=True``), so that a file cannot run
+code. `torch.load` does not check the checksums in the file; `read` checks them first, since training would otherwise go
+on from flipped bits.
 """
 
 import io

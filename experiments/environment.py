@@ -28,8 +28,8 @@ CAPABILITIES = (
     "sse4_2 avx avx2 fma f16c avx_vnni avx512f avx512bw avx512dq avx512vl avx512_vnni avx512_bf16 avx512_fp16 amx_tile "
     "amx_int8 amx_bf16 amx_fp16 asimd asimdhp fphp bf16 sve sve2 svebf16 sme"
 )
-"""Instruction sets by which torch and its libraries choose their kernels. Other kernels round sums differently. The names
-are those of ``/proc/cpuinfo`` on x86-64 and AArch64."""
+"""Instruction sets by which torch and its libraries choose their kernels. Other kernels round sums differently. The
+names are those of ``/proc/cpuinfo`` on x86-64 and AArch64."""
 
 
 def environment() -> dict[str, Any]:
@@ -40,8 +40,8 @@ def environment() -> dict[str, Any]:
         ``versions`` by package; ``system``; ``cpu``, the processor's name; and ``cpu_capability``, those of its
         `CAPABILITIES` that the system reports, sorted and separated by spaces (empty without ``/proc/cpuinfo``).
     """
-    # Untracked files do not count: notes or data beside the code change no run, and a rule that is not tracked yet is part
-    # of its run's code fingerprint.
+    # Untracked files do not count: notes or data beside the code change no run, and a rule that is not tracked yet is
+    # part of its run's code fingerprint.
     status = _git("status", "--porcelain", "--untracked-files=no")
     return {
         "commit": _git("rev-parse", "HEAD"),
@@ -77,7 +77,7 @@ def _cpu_capability() -> str:
 
 @functools.cache
 def _cpuinfo() -> dict[str, str]:
-    """Return the fields of the first processor in ``/proc/cpuinfo``, by name; empty where the system has no such file."""
+    """Return the fields of the first processor in ``/proc/cpuinfo``, by name; empty on systems without that file."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -51,8 +51,8 @@ def _temporary_path(path: Path) -> Iterator[Path]:
 def _new_file(path: Path) -> Path:
     """Create an empty file beside `path` under a temporary name.
 
-    The system applies the umask to the mode given here. `tempfile.mkstemp` would make the file private, and a process can
-    read its umask only by changing it for a moment, which other threads would notice.
+    The system applies the umask to the mode given here. `tempfile.mkstemp` would make the file private, and a process
+    can read its umask only by changing it for a moment, which other threads would notice.
     """
     while True:
         temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}{_PARTIAL}{path.suffix}")
@@ -120,7 +120,10 @@ def leftovers(folder: Path | str) -> list[Path]:
 
 
 def remove_leftovers(folder: Path | str) -> None:
-    """Remove the `leftovers` of a folder. The caller must hold the folder's lock, so that nobody else is writing there."""
+    """Remove the `leftovers` of a folder.
+
+    The caller must hold the folder's lock, since other processes may still be writing such files.
+    """
     for path in leftovers(folder):
         path.unlink(missing_ok=True)
 

@@ -17,8 +17,9 @@ def main(arguments: list[str] | None = None) -> None:
     """
     parser = argparse.ArgumentParser(
         prog="python -m experiments.data",
-        description="Fetch the data sets once and verify them by SHA-256. A data set that exists and is whole is not fetched "
-        "again. CelebA may not be redistributed: lay it out as torchvision does, and fetch checks that it is complete.",
+        description="Fetch the data sets once and verify them by SHA-256. A data set that exists and is whole is not "
+        "fetched again. CelebA may not be redistributed: lay it out as torchvision does, and fetch checks that it is "
+        "complete.",
     )
     parser.add_argument("action", choices=["fetch", "verify"], help="verify only checks the files that exist")
     parser.add_argument("names", nargs="+", choices=list(MODULES), metavar="NAME", help=", ".join(MODULES))

@@ -6,8 +6,8 @@ The licence of CelebA forbids redistribution. The layout is
     <data_dir>/celeba/list_eval_partition.txt             lines "000001.jpg 0": 0 train, 1 validation, 2 test
 
 Without the partition file the folder is read as a plain set of images. The central square of each image, as wide as the
-image, is resized and cached in a memory-mapped uint8 array. `fetch` with a size makes this cache, so that runs that start
-together find it; otherwise the first run makes it.
+image, is resized and cached in a memory-mapped uint8 array. `fetch` with a size makes this cache, so that runs that
+start together find it; otherwise the first run makes it.
 """
 
 import json
@@ -57,7 +57,8 @@ def image_files(data_dir: Path | str) -> tuple[list[Path], np.ndarray | None]:
         0 train, 1 validation, 2 test, or None without a partition file.
 
     Raises:
-        UserError: if the folder holds no images, an image of the partition is missing, or the partition file is damaged.
+        UserError: if the folder holds no images, an image of the partition is missing, or the partition file is
+            damaged.
     """
     root = Path(data_dir, "celeba")
     folder = root / "img_align_celeba"
@@ -84,8 +85,8 @@ def image_files(data_dir: Path | str) -> tuple[list[Path], np.ndarray | None]:
 def load(data_dir: Path | str, image_size: int) -> tuple[np.ndarray, np.ndarray | None, dict[str, str]]:
     """Load the resized images from their cache, which is made first if need be.
 
-    The cache is made anew if it is damaged, if the partition file differs, or if the names, the total size or the newest
-    change of the images differ.
+    The cache is made anew if it is damaged, if the partition file differs, or if the names, the total size or the
+    newest change of the images differ.
 
     Args:
         data_dir: folder of the data sets.

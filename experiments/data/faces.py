@@ -37,8 +37,9 @@ def load_faces(
         dataset: ``"orl-faces"`` (grey) or ``"celeba"`` (colour).
         data_dir: folder of the data sets.
         image_size: side S in pixels.
-        validation: size of the validation part, which comes before the part held out. The size is a number of people for
-            ``orl-faces`` and a number of images for ``celeba``. CelebA's official partition, if it exists, replaces it.
+        validation: size of the validation part, which comes before the part held out. The size is a number of people
+            for ``orl-faces`` and a number of images for ``celeba``. CelebA's official partition, if it exists, replaces
+            it.
         held_out: size of the part held out, which comes last; counted and replaced as `validation` is.
 
     Returns:

@@ -21,8 +21,8 @@ TIMEOUT = 5.0
 """Seconds without an answer or without further data after which a source is given up."""
 
 ABANDONED = 3600.0
-"""Seconds without a change after which a scratch folder is taken for the leftover of a killed process. Every source stalls
-or times out far sooner."""
+"""Seconds without a change after which a scratch folder is taken for the leftover of a killed process. Every source
+stalls or times out far sooner."""
 
 _SCRATCH = ".partial"
 _BLOCK = 1 << 16
@@ -39,14 +39,15 @@ Source = tuple[str, Callable[[Path], None]]
 def fetch_from_first(what: str, sources: Sequence[Source], folder: Path, install: Callable[[Path], None]) -> None:
     """Try the sources in order until one delivers data that `install` accepts.
 
-    Each attempt has a scratch folder of its own inside `folder`, which is always removed. Several processes may therefore
-    fetch into one folder at once.
+    Each attempt has a scratch folder of its own inside `folder`, which is always removed. Several processes may
+    therefore fetch into one folder at once.
 
     Args:
         what: name of the data set, for messages.
         sources: the sources, best first.
         folder: an existing folder, where `install` puts the data.
-        install: checks the files in a scratch folder and moves them into place; raises `SourceFailed` if they are wrong.
+        install: checks the files in a scratch folder and moves them into place; raises `SourceFailed` if they are
+            wrong.
 
     Raises:
         UserError: if no source delivers. The message lists the reasons and says what to do.
@@ -96,8 +97,8 @@ def download(url: str, path: Path, limit: int) -> None:
         limit: largest size accepted, in bytes.
 
     Raises:
-        SourceFailed: if the source does not answer, stalls for `TIMEOUT` seconds, refuses, does not speak HTTP, breaks off,
-            or sends more than `limit` bytes.
+        SourceFailed: if the source does not answer, stalls for `TIMEOUT` seconds, refuses, does not speak HTTP, breaks
+            off, or sends more than `limit` bytes.
         OSError: if the file cannot be written.
     """
     with path.open("wb") as file, contextlib.closing(_blocks(url, path.name, limit)) as blocks:

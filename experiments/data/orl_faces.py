@@ -148,10 +148,10 @@ def _read_member(files: zipfile.ZipFile, name: str) -> bytes:
 def undo_text_mode(content: bytes) -> bytes:
     r"""Undo a conversion of line ends in a PGM file, which 152 of the wheel's 400 images have suffered.
 
-    These images were once checked out in text mode. Text mode puts ``\r`` before each byte ``\n``, also before pixels of
-    value 10, and so shifts the rows; it keeps a ``\r\n`` that exists already. Replacing ``\r\n`` by ``\n`` inverts the
-    conversion except in two images, each of which has one pair of pixels 13, 10 of its own. In these images the pair is
-    the one whose keeping leaves the rows smoothest.
+    These images were once checked out in text mode. Text mode puts ``\r`` before each byte ``\n``, also before pixels
+    of value 10, and so shifts the rows; it keeps a ``\r\n`` that exists already. Replacing ``\r\n`` by ``\n`` inverts
+    the conversion except in two images, each of which has one pair of pixels 13, 10 of its own. In these images the
+    pair is the one whose keeping leaves the rows smoothest.
 
     Args:
         content: of a PGM file of 92x112 pixels.

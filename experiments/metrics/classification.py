@@ -14,8 +14,8 @@ def percent_correctly_classified(classifier: nn.Module, images: Tensor, labels: 
     """Return the percentage of images whose class the classifier gets right.
 
     Args:
-        classifier: maps images (N, 1, 28, 28) in [0, 1] to logits (N, 10). It is used in evaluation mode, and its mode is
-            restored afterwards.
+        classifier: maps images (N, 1, 28, 28) in [0, 1] to logits (N, 10). It is used in evaluation mode, and its mode
+            is restored afterwards.
         images: (N, 1, 28, 28) floating point in [0, 1].
         labels: (N,) integers, the true classes.
         batch_size: images per forward pass; does not change the result.
@@ -40,10 +40,10 @@ def percent_correctly_classified(classifier: nn.Module, images: Tensor, labels: 
 
 
 def judge_identity(folder: Path) -> str:
-    """Return the identity of the classifier in a run folder: 16 digits of the SHA-256 over its settings and its accuracy.
+    """Return the identity of the classifier in a run folder: 16 digits of the SHA-256 over settings and accuracy.
 
-    A classifier that is trained again with the same settings, even on another machine, has the same identity if it gets as
-    many digits right.
+    A classifier that is trained again with the same settings, even on another machine, has the same identity if it gets
+    as many digits right.
 
     Raises:
         UserError: if the run is not complete.

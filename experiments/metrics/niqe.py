@@ -1,9 +1,9 @@
 """NIQE, the natural image quality evaluator (Mittal, Soundararajan and Bovik 2013).
 
-Each block of an image gives 36 features, 18 at each of two scales: the shape of the distribution of its locally normalised
-grey values, and of products of neighbouring values. NIQE is the distance between the Gaussian of an image's features and
-the Gaussian of pristine images; lower is better. A Gaussian needs several blocks: with a single block, some
-implementations return a constant instead, see `collapsed_score`.
+Each block of an image gives 36 features, 18 at each of two scales: the shape of the distribution of its locally
+normalised grey values, and of products of neighbouring values. NIQE is the distance between the Gaussian of an image's
+features and the Gaussian of pristine images; lower is better. A Gaussian needs several blocks: with a single block,
+some implementations return a constant instead, see `collapsed_score`.
 """
 
 from dataclasses import dataclass
@@ -117,9 +117,9 @@ def collapsed_score(features: np.ndarray, model: PristineModel) -> tuple[np.ndar
     """Return the score that some implementations give to a single block, and its closed form.
 
     Such implementations take moments down the rows of features, but along the row where there is only one. MATLAB's
-    ``nanmean`` and ``nancov`` do so: for one row they return the *scalars* m and v, mean and variance of the 36 numbers. The scalars are then
-    broadcast against the pristine mean mu and covariance S. With 1 the vector of ones, s = 1 / (1' S^-1 1),
-    m_0 = s (1' S^-1 mu) and c^2 = 2 (mu - m_0 1)' S^-1 (mu - m_0 1), the distance is
+    ``nanmean`` and ``nancov`` do so: for one row they return the *scalars* m and v, mean and variance of the 36
+    numbers. The scalars are then broadcast against the pristine mean mu and covariance S. With 1 the vector of ones,
+    s = 1 / (1' S^-1 1), m_0 = s (1' S^-1 mu) and c^2 = 2 (mu - m_0 1)' S^-1 (mu - m_0 1), the distance is
 
         sqrt(c^2 + 2 (m - m_0)^2 / (v + s)),
 
@@ -154,8 +154,8 @@ def collapse_constants(model: PristineModel) -> tuple[float, float, float]:
 def block_features(images: Tensor, block_size: int) -> np.ndarray:
     """Compute the features of all blocks.
 
-    Colours become MATLAB's luma (`_LUMA`), rounded to integers of 0 to 255. Images are cropped to whole blocks. The second
-    scale is the image halved by bicubic interpolation with antialiasing.
+    Colours become MATLAB's luma (`_LUMA`), rounded to integers of 0 to 255. Images are cropped to whole blocks. The
+    second scale is the image halved by bicubic interpolation with antialiasing.
 
     Args:
         images: (N, C, H, W) floating point in [0, 1], C = 1 or 3.
@@ -262,7 +262,10 @@ _RATIOS = np.exp(2 * special.gammaln(2 / _SHAPES) - special.gammaln(1 / _SHAPES)
 
 
 def _asymmetric_gaussian(blocks: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Fit an asymmetric generalised Gaussian to each block by its moments; return shape, left and right scale (N, blocks)."""
+    """Fit an asymmetric generalised Gaussian to each block by its moments.
+
+    Returns the shape, the left scale and the right scale, each (N, blocks).
+    """
     values = blocks.reshape(*blocks.shape[:-2], -1)
     square = values**2
     with np.errstate(invalid="ignore", divide="ignore"):
