@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 import yaml
 
 from experiments.runs.errors import UserError, run_main
-from experiments.runs.room import LARGEST, known_rules, run_folder
+from experiments.runs.room import LARGEST_INTEGER, known_rules, run_folder
 from experiments.runs.validation import model_in, validate
 
 
@@ -81,8 +81,8 @@ def parse(scale: Any, room: str, description: str = "", arguments: list[str] | N
     seeds = options.seed or section.all_seeds()[:1]
     numbers = [("threads", options.threads, 1), ("checkpoint-interval", options.checkpoint_interval, 0)]
     for key, value, least in [*(("seed", seed, 0) for seed in seeds), *numbers]:
-        if not least <= value <= LARGEST:
-            raise UserError(f"--{key} {value}: must be from {least} to {LARGEST}")
+        if not least <= value <= LARGEST_INTEGER:
+            raise UserError(f"--{key} {value}: must be from {least} to {LARGEST_INTEGER}")
     if len(set(seeds)) < len(seeds):
         raise UserError(f"--seed {' '.join(map(str, seeds))}: name each seed once")
     if options.output and len(seeds) > 1:

@@ -21,8 +21,8 @@ MOST = {"history": 500, "update_every": 10**9}
 """Largest values of a rule's options: memory grows with the history, and the time for its stencils with its cube."""
 
 
-LARGEST = 2**63 - 1
-"""Largest whole number in settings: torch takes no larger seed."""
+LARGEST_INTEGER = 2**53
+"""Largest whole number in settings: beyond it floating-point numbers skip some, and 2^63 and more are no seeds of torch."""
 
 
 class Strict(BaseModel):
@@ -34,8 +34,8 @@ class Strict(BaseModel):
     @classmethod
     def _check_size(cls, value: Any) -> Any:
         for each in value if isinstance(value, list) else [value]:
-            if isinstance(each, int) and abs(each) > LARGEST:
-                raise ValueError(f"whole numbers must be at most {LARGEST}")
+            if isinstance(each, int) and abs(each) > LARGEST_INTEGER:
+                raise ValueError(f"must be at most 2^53 = {LARGEST_INTEGER}")
         return value
 
 

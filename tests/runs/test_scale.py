@@ -168,6 +168,11 @@ def test_a_wrong_base_is_one_line(write, own, message):
 SMOKE = scale.read("config/smoke.yaml")
 
 
+def refuse(values):
+    """The line with which values are refused as settings."""
+    return refusal(validate, Settings, values, "smoke.yaml")
+
+
 def changed(*changes):
     """The values of the smoke scale with changes, each a dotted path and a value; None removes."""
     values = copy.deepcopy(SMOKE)
@@ -190,7 +195,7 @@ def changed(*changes):
         ("introvae.epochs", -1, "introvae.epochs: Input should be greater than 0, got -1"),
         ("introvae.epochs", "many", "introvae.epochs: Input should be a valid integer"),
         ("introvae.epochs", None, "introvae.epochs: key is missing"),
-        ("introvae.epochs", 10**400, f"introvae.epochs: whole numbers must be at most {2**63 - 1}"),
+        ("introvae.epochs", 10**400, "introvae.epochs: must be at most 2^53"),
         ("introvae.report_epochs", [1, 2, 3, 9], "introvae: report_epochs [1, 2, 3, 9] must increase and end by"),
         ("introvae.image_size", 24, "introvae: image_size must be a power of two, got 24"),
         ("introvae.niqe_block_size", 32, "introvae: niqe_block_size 32 must be even and fit into 16 px"),
@@ -216,11 +221,16 @@ def changed(*changes):
         ("namesakes.rules.$x$", {"rule": "nequip"}, "namesakes.rules.$x$: must be one line of text without $"),
     ],
 )
-def test_a_mistake_is_one_line_naming_file_and_key(write, path, value, message):
-    file = write("bad.yaml", changed((path, value)))
-    line = refusal(load, file)
-    assert line.startswith(str(file))
+def test_a_mistake_is_one_line_naming_file_and_key(path, value, message):
+    line = refuse(changed((path, value)))
+    assert line.startswith("smoke.yaml: ")
     assert message in line
+
+
+def test_a_mistake_in_a_file_names_the_file(write):
+    file = write("bad.yaml", "base: whole.yaml\ndata_dir: data\nonly: []\nroom:\n  epochs: .inf\n")
+    write("whole.yaml", BASE)
+    assert refusal(load, file) == f"{file}: room: unknown key; known are {', '.join(Settings.model_fields)}"
 
 
 METHOD = SMOKE["introvae"]["methods"]["fixed"]
@@ -232,18 +242,18 @@ METHOD = SMOKE["introvae"]["methods"]["fixed"]
      "a\n", "x;y", "é", "x" * 101],
 )  # fmt: skip
 @pytest.mark.parametrize(("room", "method"), [("introvae", METHOD), ("sparse_autoencoder", None)])
-def test_the_name_of_a_method_is_a_plain_word(write, room, method, name):
+def test_the_name_of_a_method_is_a_plain_word(room, method, name):
     values = copy.deepcopy(SMOKE)
     methods = values[room]["methods"]
     methods[name] = method or methods["softadapt"]
-    line = refusal(load, write("bad.yaml", values))
+    line = refuse(values)
     assert f"{room}.methods." in line
     assert "String should" in line
 
 
 @pytest.mark.parametrize("room", ["introvae", "sparse_autoencoder"])
-def test_a_seed_counts_once(write, room):
-    line = refusal(load, write("bad.yaml", changed((f"{room}.seeds", [0, 1, 0]))))
+def test_a_seed_counts_once(room):
+    line = refuse(changed((f"{room}.seeds", [0, 1, 0])))
     assert f"{room}.seeds: each value may stand once, but 0 is repeated" in line
 
 
@@ -261,8 +271,8 @@ INFINITE = [
 
 @pytest.mark.parametrize("number", [float("inf"), float("-inf"), float("nan")], ids=str)
 @pytest.mark.parametrize("path", INFINITE)
-def test_no_setting_is_infinite_or_no_number(write, path, number):
-    assert "Input should be a finite number" in refusal(load, write("bad.yaml", changed((path, number))))
+def test_no_setting_is_infinite_or_no_number(path, number):
+    assert "Input should be a finite number" in refuse(changed((path, number)))
 
 
 @pytest.mark.parametrize("number", [float("inf"), float("nan")], ids=str)
@@ -276,10 +286,10 @@ def test_no_setting_is_infinite_or_no_number(write, path, number):
         ("namesakes.noise", [0.1]),
     ],
 )
-def test_no_number_in_a_list_is_infinite_or_no_number(write, path, values, number):
+def test_no_number_in_a_list_is_infinite_or_no_number(path, values, number):
     values = copy.deepcopy(values)
     (values if isinstance(values, list) else values["rosenbrock"]).append(number)
-    assert "Input should be a finite number" in refusal(load, write("bad.yaml", changed((path, values))))
+    assert "Input should be a finite number" in refuse(changed((path, values)))
 
 
 @pytest.mark.parametrize(
@@ -300,14 +310,14 @@ def test_no_number_in_a_list_is_infinite_or_no_number(write, path, values, numbe
         ),
     ],
 )
-def test_values_that_would_break_later_are_refused(write, path, value, message):
-    assert message in refusal(load, write("bad.yaml", changed((path, value))))
+def test_values_that_would_break_later_are_refused(path, value, message):
+    assert message in refuse(changed((path, value)))
 
 
 @pytest.mark.parametrize("betas", [[0.0, 1.0], [0.0], [1.0, 2.0]])
-def test_the_papers_beta_is_swept_whatever_is_illustrated(write, betas):
+def test_the_papers_beta_is_swept_whatever_is_illustrated(betas):
     values = changed(("gradient_descent.betas", betas), ("gradient_descent.illustrated_beta", betas[0]))
-    assert "betas must hold 0.0, 0.1 and another value" in refusal(load, write("bad.yaml", values))
+    assert "betas must hold 0.0, 0.1 and another value" in refuse(values)
 
 
 @pytest.mark.parametrize("content", ["epochs: 4\nepochs: 400\n", "a: {epochs: 4, epochs: 400}\n"])
