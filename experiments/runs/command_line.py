@@ -79,10 +79,10 @@ def parse(scale: Any, room: str, description: str = "", arguments: list[str] | N
         if variant[name] not in known:
             raise UserError(f"{_flag(name)} {variant[name]}: not known to {room}; choose from {', '.join(known)}")
     seeds = options.seed or section.all_seeds()[:1]
-    numbers = [("threads", options.threads, 1), ("checkpoint-interval", options.checkpoint_interval, 0)]
-    for key, value, least in [*(("seed", seed, 0) for seed in seeds), *numbers]:
-        if not least <= value <= LARGEST_INTEGER:
-            raise UserError(f"--{key} {value}: must be from {least} to {LARGEST_INTEGER}")
+    limits = [("threads", options.threads, 1, 1024), ("checkpoint-interval", options.checkpoint_interval, 0, 1e6)]
+    for key, value, least, most in [*(("seed", seed, 0, LARGEST_INTEGER) for seed in seeds), *limits]:
+        if not least <= value <= most:
+            raise UserError(f"--{key} {value}: must be from {least} to {most}")
     if len(set(seeds)) < len(seeds):
         raise UserError(f"--seed {' '.join(map(str, seeds))}: name each seed once")
     if options.output and len(seeds) > 1:
