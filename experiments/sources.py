@@ -8,7 +8,12 @@ from typing import Any
 from experiments.schema import WEIGHTINGS_FOLDER
 
 SOURCES = {
-    "gradient_descent": ("softadapt/*.py", "models/test_functions.py", "experiments/gradient_descent.py"),
+    "gradient_descent": (
+        "softadapt/*.py",
+        "models/test_functions.py",
+        "experiments/descent_kernel.py",
+        "experiments/gradient_descent.py",
+    ),
     "digit_classifier": ("models/digit_classifier.py", "experiments/digit_classifier.py", "experiments/data/mnist.py"),
     "sparse_autoencoder": (
         "models/sparse_autoencoder.py",
