@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from made_data import idx_bytes, make_celeba
 from PIL import Image
 
-from experiments import files
+from experiments.runs import files
 from experiments.data import celeba, mnist, orl_faces
 from experiments.data.__main__ import main
 from experiments.data.faces import load_faces

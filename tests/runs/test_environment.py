@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments import environment
+from experiments.runs import environment
 
 IGNORED = Path(".gitignore").resolve()
 

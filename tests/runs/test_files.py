@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from experiments import files
+from experiments.runs import files
 from experiments.runs.files import atomic_path, leftovers, sha256, sha256_once, write_text
 
 
