@@ -19,7 +19,7 @@ from typing import Any
 import yaml
 
 from experiments.runs.errors import UserError, run_main
-from experiments.runs.room import Section, run_folder
+from experiments.runs.room import LARGEST_INTEGER, Section, run_folder
 from experiments.runs.validation import model_in, validate
 
 CHECKPOINT_INTERVAL = 20.0
@@ -111,8 +111,8 @@ def parse(scale: Any, room: str, description: str = "", arguments: list[str] | N
             )
     seeds = options.seed or section.all_seeds()[:1]
     for seed in seeds:
-        if seed < 0:
-            raise UserError(f"--seed {seed}: must not be negative")
+        if not 0 <= seed <= LARGEST_INTEGER:
+            raise UserError(f"--seed {seed}: must be 0 to {LARGEST_INTEGER}")
     if len(set(seeds)) < len(seeds):
         raise UserError(f"--seed {' '.join(map(str, seeds))}: name each seed once")
     if options.output and len(seeds) > 1:

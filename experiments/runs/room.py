@@ -9,9 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 if TYPE_CHECKING:
+    from typing import Self
+
     from torch import Tensor
 
 WEIGHTINGS_FOLDER = Path(__file__).parent.parent / "weightings"
@@ -20,10 +22,22 @@ MOST = {"history": 500, "update_every": 10**9}
 """Largest values of a rule's options: memory grows with the history, and the time for its stencils with its cube."""
 
 
+LARGEST_INTEGER = 2**53
+"""Largest integer that a setting may have: beyond it floating-point numbers skip integers, and torch takes no seed."""
+
+
 class Strict(BaseModel):
-    """Base of all settings: an unknown key, an infinity or a NaN is an error, and values never change after loading."""
+    """Base of all settings. An unknown key, an infinity, a NaN or a huge integer is an error; values never change."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _check_integers(self) -> "Self":
+        for name, value in self:
+            numbers = value if isinstance(value, list | tuple) else [value]
+            if any(isinstance(number, int) and abs(number) > LARGEST_INTEGER for number in numbers):
+                raise ValueError(f"{name} must be at most 2^53 = {LARGEST_INTEGER}")
+        return self
 
 
 def _check_rule(spec: dict[str, Any]) -> dict[str, Any]:
