@@ -111,8 +111,10 @@ def parse(scale: Any, room: str, description: str = "", arguments: list[str] | N
             )
     seeds = options.seed or section.all_seeds()[:1]
     for seed in seeds:
-        if not 0 <= seed <= LARGEST_INTEGER:
-            raise UserError(f"--seed {seed}: must be 0 to {LARGEST_INTEGER}")
+        if seed < 0:
+            raise UserError(f"--seed {seed}: must not be negative")
+        if seed > LARGEST_INTEGER:
+            raise UserError(f"--seed {seed}: must be at most {LARGEST_INTEGER}")
     if len(set(seeds)) < len(seeds):
         raise UserError(f"--seed {' '.join(map(str, seeds))}: name each seed once")
     if options.output and len(seeds) > 1:

@@ -98,7 +98,9 @@ def test_changed_values_of_the_smoke_scale_are_valid_or_refused_in_one_line(tria
         plan(values, "mutated.yaml")
 
 
-@pytest.mark.parametrize("extreme", [10**400, 2**63, 1e308, 1e-320, -1], ids=["10^400", "2^63", "1e308", "1e-320", "-1"])
+@pytest.mark.parametrize(
+    "extreme", [10**400, 2**63, 1e308, 1e-320, -1], ids=["10^400", "2^63", "1e308", "1e-320", "-1"]
+)
 def test_a_number_beyond_all_bounds_is_planned_with_or_refused_in_one_line(trials, extreme):
     """At every place that holds a number, one after another."""
     for path in PLACES:

@@ -149,8 +149,6 @@ def test_a_scale_that_times_what_it_leaves_out_is_one_line(config):
     values = yaml.safe_load(config.read_text(encoding="utf-8"))
     del values["introvae"]
     config.write_text(yaml.safe_dump(values), encoding="utf-8")
-    with pytest.raises(
-        UserError, match=r"step_cost needs the sections gradient_descent, .*; add introvae"
-    ) as error:
+    with pytest.raises(UserError, match=r"step_cost needs the sections gradient_descent, .*; add introvae") as error:
         load(config)
     assert "\n" not in str(error.value)

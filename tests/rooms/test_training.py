@@ -22,6 +22,7 @@ from experiments.sparse_autoencoder import run as sparse_autoencoder
 from experiments.weightings import build
 from models.introvae import COMPONENTS
 
+
 class Killed(BaseException):
     """Stands for a process that ends without warning."""
 
