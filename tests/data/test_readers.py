@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from made_data import idx_bytes, make_celeba
 from PIL import Image
 
-from experiments.runs import files
 from experiments.data import celeba, mnist, orl_faces
 from experiments.data.__main__ import main
 from experiments.data.faces import load_faces
+from experiments.runs import files
 from experiments.runs.errors import UserError
 
 anything = settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])

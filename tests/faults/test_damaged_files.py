@@ -6,7 +6,6 @@ import shutil
 import numpy as np
 import pytest
 import yaml
-from experiments.analysis import reading
 from made_data import make_celeba, make_faces, make_mnist
 from processes import one_line
 from scenes import content
@@ -102,7 +101,9 @@ def finished(place, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / run_folder(settings.scale, "introvae", "softadapt", 0)
     shutil.copytree(source, folder)
-    return reading.FinishedRun(settings, "introvae", "softadapt", 0), folder
+    from experiments.evidence.reading import FinishedRun
+
+    return FinishedRun(settings, "introvae", "softadapt", 0), folder
 
 
 BROKEN = {
