@@ -73,38 +73,57 @@ class Settings(Strict):
 ROOMS = [name for name, field in Settings.model_fields.items() if model_in(field.annotation)]
 
 
-def read(path: Path | str) -> dict[str, Any]:
-    """Read the plain values of a scale's file, laid over those of the file that its key ``base`` names, if any.
+def files(path: Path | str) -> list[Path]:
+    """Return the files that a scale's settings come from: its own, then the one that its key ``base`` names, and so on."""
+    return [file for file, _ in _layers(path)]
 
-    ``base`` is a path beside the file. Mappings are merged key by key; other values, and weighting rules as a whole, replace the
-    base's; a null removes what the base has.
+
+def read(path: Path | str) -> dict[str, Any]:
+    """Read the plain values of a scale's file, laid over those of the file beside it that its key ``base`` names, if any.
+
+    Mappings are merged key by key. Other values replace those of the base, and so does a weighting rule with all its options.
+    A null removes what the base has. A list ``only`` names the entries of the base's mapping that stay, among those that are
+    mappings themselves, such as the sections of a scale or its methods.
 
     Raises:
-        UserError: if a file cannot be read, or is its own base.
+        UserError: one line, if a file cannot be read, is its own base, or keeps what its base lacks.
     """
-    chain = [Path(path)]
-    layers = [read_yaml(path)]
-    while (base := layers[-1].pop("base", None)) is not None:
-        if not isinstance(base, str) or not base:
-            raise UserError(f"{chain[-1]}: base: must be the name of a file beside this one, got {base!r}")
-        chain.append(chain[-1].parent / base)
-        if chain[-1].resolve() in [file.resolve() for file in chain[:-1]]:
-            raise UserError(f"{chain[-2]}: base: {base} is based on this file; name another, or none")
-        layers.append(read_yaml(chain[-1]))
-    values: dict[str, Any] = {}
-    for layer in reversed(layers):
-        values = _laid_over(values, layer)
+    (_, values), *changes = reversed(_layers(path))
+    for file, change in changes:
+        values = _laid_over(values, change, str(file))
     return values
 
 
-def _laid_over(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
+def _layers(path: Path | str) -> list[tuple[Path, dict[str, Any]]]:
+    """The files of `files`, each with its values."""
+    layers: list[tuple[Path, dict[str, Any]]] = []
+    base: Any = Path(path).name
+    while base is not None:
+        file = (layers[-1][0] if layers else Path(path)).parent / str(base)
+        if any(file.resolve() == other.resolve() for other, _ in layers):
+            raise UserError(f"{layers[-1][0]}: base: {base} is itself based on this file; name another, or none")
+        layers.append((file, read_yaml(file)))
+        base = layers[-1][1].pop("base", None)
+        if base is not None and not (isinstance(base, str) and base):
+            raise UserError(f"{file}: base: must be the name of a file beside this one")
+    return layers
+
+
+def _laid_over(base: dict[str, Any], changes: dict[str, Any], source: str) -> dict[str, Any]:
+    """The values of `base` with `changes`; `source` is the place of the changes, for messages."""
+    merged, changes = dict(base), dict(changes)
+    if isinstance(changes.get("only"), list):
+        kept = changes.pop("only")
+        entries = [key for key, value in base.items() if isinstance(value, dict)]
+        if unknown := [name for name in kept if name not in entries]:
+            raise UserError(f"{source}: only: {unknown[0]!r:.50} is not in the base; choose from {', '.join(entries)}")
+        merged = {key: value for key, value in base.items() if key not in entries or key in kept}
     for key, value in changes.items():
+        inner = merged.get(key)
         if value is None:
             merged.pop(key, None)
-        elif isinstance(value, dict) and "rule" not in value:  # the options of another weighting rule do not merge
-            inner = merged.get(key)
-            merged[key] = _laid_over(inner if isinstance(inner, dict) else {}, value)
+        elif isinstance(value, dict) and "rule" not in value and isinstance(inner, dict):
+            merged[key] = _laid_over(inner, value, f"{source}: {key}")
         else:
             merged[key] = value
     return merged
