@@ -18,10 +18,13 @@ DIVERGED = "diverged"
 
 
 def training_rows(run: FinishedRun, section: Any) -> list[dict[str, Any]]:
-    """The rows of a run's history at the report epochs, and the last one."""
+    """The rows of a run's history at the report epochs, and the last one.
+
+    A run that diverged in its first epoch may have no history. It has one empty row then, so that it is not dropped.
+    """
     history = run.history
-    kept = history["epoch"].isin(section.report_epochs) | (history.index == history.index[-1])
-    return history[kept].to_dict("records")
+    kept = history["epoch"].isin(section.report_epochs) | history.index.isin(history.index[-1:])
+    return history[kept].to_dict("records") or [dict.fromkeys(history.columns, float("nan"))]
 
 
 def methods_of(runs: Runs) -> pd.DataFrame:
