@@ -1,9 +1,15 @@
-"""Reading run folders: the only way by which the analysis learns of the experiments."""
+"""Reading what runs left: run folders, and the rows that `experiments.evidence.rows` gathers from them.
+
+Tables, claims and most figures are made from the rows alone, so that a committed table of rows is enough to make them again.
+"""
 
 import argparse
 import contextlib
+import functools
+import importlib
+import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,15 +18,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from experiments.analysis import lineage
+from experiments import scale
+from experiments.evidence import lineage
 from experiments.runs.errors import UserError
 from experiments.runs.room import run_folder
-from experiments.runs.sources import SOURCES
 from experiments.runs.validation import read_yaml
-from experiments.scale import Settings, load, require
 
-STEP_RULES = {"fixed": "fixed step", "barzilai_borwein": "Barzilai-Borwein"}
-"""Step rules of the descent, by what figures call them; a run of each for every test function."""
+REFERENCE = Path("results/reference")
+"""Folder of the committed results, one folder a scale."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +33,7 @@ class Command:
     """What a command line asks for; `what` is empty where there is no choice."""
 
     program: str
-    settings: Settings
+    settings: scale.Settings
     what: str
     config: str
 
@@ -36,52 +41,66 @@ class Command:
         """Keep a record of what is read and written inside; see `lineage`."""
         words = [self.program, *([self.what] if self.what else [])]
         path = results(self.settings) / "lineage" / f"{'-'.join(words)}.json"
-        line = f"python -m experiments.analysis.{' '.join(words)} --config {self.config}"
+        line = f"python -m experiments.evidence.{' '.join(words)} --config {self.config}"
         return lineage.recording(path, line, self.config)
 
 
 def command_line(
-    program: str, description: str, *, what: list[str] | None = None, every_experiment: bool = False
+    program: str, description: str, *, rooms: bool = False, complete: bool = False, module: str = "evidence"
 ) -> Command:
-    """Parse ``[WHAT] --config FILE``.
+    """Parse ``[ROOM] --config FILE``.
+
+    Args:
+        program: name of the command.
+        description: what ``--help`` says first.
+        rooms: whether the command works on one room.
+        complete: whether the scale must have every room.
+        module: package of the command.
 
     Raises:
-        UserError: if the scale leaves WHAT out, or with `every_experiment` any experiment.
+        UserError: if the scale leaves out a room that is needed.
     """
-    parser = argparse.ArgumentParser(prog=f"python -m experiments.analysis.{program}", description=description)
-    if what:
-        parser.add_argument("what", choices=what, help="the experiment")
-    parser.add_argument("--config", default="config/laptop.yaml", help="the scale's settings (default: %(default)s)")
+    parser = argparse.ArgumentParser(prog=f"python -m experiments.{module}.{program}", description=description)
+    if rooms:
+        parser.add_argument("what", choices=scale.ROOMS, help="the experiment", metavar="ROOM")
+    parser.add_argument("--config", default=scale.DEFAULT, help="the scale's settings (default: %(default)s)")
     options = parser.parse_args()
-    settings = load(options.config)
-    for experiment in [options.what] if what else SOURCES if every_experiment else []:
-        require(settings, experiment, options.config)
+    settings = scale.load(options.config)
+    for room in [options.what] if rooms else scale.ROOMS if complete else []:
+        settings.section(room)
     return Command(program, settings, getattr(options, "what", ""), lineage.name_of(options.config))
 
 
-def results(settings: Settings) -> Path:
+def results(settings: scale.Settings) -> Path:
     """Folder of a scale's results."""
     return Path("results", settings.scale)
 
 
-def figures(settings: Settings) -> Path:
+def figures(settings: scale.Settings) -> Path:
     """Folder of a scale's figures."""
     return Path("figures", settings.scale)
 
 
-def runs_of(settings: Settings) -> list[tuple[str, str, int]]:
-    """Every run that a scale consists of: experiment, name (the method, or what else tells runs apart) and seed."""
-    runs = []
-    for experiment in settings.experiments:
-        section = getattr(settings, experiment)
-        names = ["default"]
-        if experiment == "gradient_descent":
-            names = [f"{function}-{rule}" for function in section.illustrated_starts for rule in STEP_RULES]
-        elif experiment in ("sparse_autoencoder", "introvae"):
-            names = list(settings.methods_of(experiment))
-        seeds = section.seeds if hasattr(section, "seeds") else [section.seed]
-        runs += [(experiment, name, seed) for name in names for seed in seeds]
-    return runs
+def captions(room: str, kind: str) -> list[str]:
+    """Names of a room's ``figures`` or ``tables``: its captions are the list of them."""
+    return sorted(path.stem for path in Path("experiments", room, "captions", kind).glob("*.rst"))
+
+
+def open_room(room: str, part: str) -> Any:
+    """Import ``findings`` or ``figures`` of a room by name; None if the room has no such file."""
+    if not Path("experiments", room, f"{part}.py").exists():
+        return None
+    return importlib.import_module(f"experiments.{room}.{part}")
+
+
+def runs_of(settings: scale.Settings) -> list[tuple[str, str, int]]:
+    """Every run of a scale: room, name of the run and seed."""
+    return [
+        (room, name, seed)
+        for room, section in settings.rooms.items()
+        for name in section.names()
+        for seed in section.all_seeds()
+    ]
 
 
 PROVENANCE = {"commit", "dirty", "python", "versions", "system", "cpu", "gpu", "threads", "data", "times"}
@@ -106,41 +125,38 @@ def read_provenance(folder: Path) -> dict[str, Any]:
 
 
 class FinishedRun:
-    """A finished run folder.
+    """A finished run folder. Its files are read when they are asked for, each once.
 
     Args:
-        settings: of the scale.
-        experiment: its name.
-        name: the method, or what else tells runs of an experiment apart.
-        seed: of the run.
+        folder: the run folder.
 
     Raises:
         UserError: if the run is not complete.
     """
 
-    def __init__(self, settings: Settings, experiment: str, name: str, seed: int) -> None:
-        self.folder = run_folder(settings.scale, experiment, name, seed)
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
         if not (self.folder / "metrics.json").exists():
-            raise UserError(f"{self.folder}: no finished run; run the workflow, or python -m experiments.{experiment}")
+            raise UserError(f"{self.folder}: no finished run; run the workflow, or python -m experiments.{folder.parts[-3]}")
         lineage.noted_run(self.folder)
 
-    @property
+    @functools.cached_property
     def metrics(self) -> dict[str, Any]:
         """The final numbers."""
         return self._json("metrics.json")
 
-    @property
+    @functools.cached_property
     def provenance(self) -> dict[str, Any]:
         """Where and with what it was run."""
         return read_provenance(self.folder)
 
-    @property
+    @functools.cached_property
     def history(self) -> pd.DataFrame:
         """The course of the run."""
         with self._whole("history.csv") as path:
             return pd.read_csv(path)
 
-    @property
+    @functools.cached_property
     def samples(self) -> dict[str, np.ndarray]:
         """Arrays for the figures."""
         with self._whole("samples.npz") as path, np.load(path, allow_pickle=False) as arrays:
@@ -166,6 +182,72 @@ class FinishedRun:
             raise UserError(f"{path}: damaged ({reason}); remove {self.folder} and run the workflow again") from error
 
 
+class Runs:
+    """The runs of one room at one scale: rows from a table, arrays and courses from the run folders.
+
+    Args:
+        settings: of the scale.
+        room: name of the room.
+        table: file of the rows; by default the one that the workflow makes of the scale's run folders.
+
+    Attributes:
+        settings: of the scale.
+        section: the room's settings.
+    """
+
+    def __init__(self, settings: scale.Settings, room: str, table: Path | None = None) -> None:
+        self.settings, self.room = settings, room
+        self.section: Any = settings.section(room)
+        self._table = table or results(settings) / "rows" / f"{room}.csv"
+
+    @functools.cached_property
+    def rows(self) -> pd.DataFrame:
+        """The rows of all runs; see ``rows()`` in the room's ``findings.py`` for what a row holds.
+
+        Raises:
+            UserError: if the table is missing, damaged, or lacks the room.
+        """
+        table = read_rows(self._table)
+        rows = table[table["room"] == self.room]
+        if rows.empty:
+            raise UserError(f"{self._table}: has no rows of {self.room}; run the workflow again")
+        filled = rows.loc[:, (rows != "").any()]
+        return pd.read_csv(io.StringIO(filled.to_csv(index=False)), float_precision="round_trip")
+
+    def folder(self, name: str, seed: int) -> FinishedRun:
+        """The finished run of a name and seed.
+
+        Raises:
+            UserError: if there is none.
+        """
+        return FinishedRun(run_folder(self.settings.scale, self.room, name, seed))
+
+
+def read_rows(path: Path) -> pd.DataFrame:
+    """Read a table of rows as text, exactly as written.
+
+    Raises:
+        UserError: if the file is missing or damaged.
+    """
+    try:
+        return pd.read_csv(lineage.noted(path), dtype=str, keep_default_na=False)
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: missing; run the workflow, which gathers it from the run folders") from error
+    except ValueError as error:
+        raise UserError(f"{path}: damaged ({error}); remove it and run the workflow again") from error
+
+
+def packed(values: Sequence[Any] | np.ndarray) -> str:
+    """Numbers (n,) as one cell of a table, separated by spaces; `unpacked` reads them back exactly."""
+    return " ".join(map(str, np.asarray(values).tolist()))
+
+
+def unpacked(cell: object) -> np.ndarray:
+    """The numbers (n,) of a cell that `packed` wrote: int64 if all are whole, else float64."""
+    words = str(cell).split()
+    return np.array([float(word) if "." in word or "e" in word or "n" in word else int(word) for word in words])
+
+
 def published() -> dict[str, Any]:
     """The paper's own numbers."""
     return read_yaml(lineage.noted("paper/published.yaml"))
@@ -174,24 +256,3 @@ def published() -> dict[str, Any]:
 def claims_of(path: Path) -> pd.DataFrame:
     """Read a ``claims.csv``; empty cells are NaN, and no word is."""
     return pd.read_csv(lineage.noted(path), keep_default_na=False, na_values=[""])
-
-
-def descent_run(settings: Settings, function: str, step_rule: str) -> FinishedRun:
-    """The sweep of one test function with one step rule."""
-    return FinishedRun(settings, "gradient_descent", f"{function}-{step_rule}", settings.gradient_descent.seed)
-
-
-def histories(settings: Settings, experiment: str) -> pd.DataFrame:
-    """Histories of all methods and seeds of ``sparse_autoencoder`` or ``introvae``, with columns method and seed.
-
-    The column ``train_seconds`` holds the wall time of each run's training, ``verdict`` how it ended, if it says so.
-    """
-    section = getattr(settings, experiment)
-    parts = []
-    for method in settings.methods_of(experiment):
-        for seed in section.seeds:
-            finished = FinishedRun(settings, experiment, method, seed)
-            seconds = finished.provenance["times"]["train"]
-            ending = {"method": method, "seed": seed, "train_seconds": seconds}
-            parts.append(finished.history.assign(**ending, verdict=finished.metrics.get("verdict", "")))
-    return pd.concat(parts, ignore_index=True)
