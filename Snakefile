@@ -49,14 +49,14 @@ rule all:
 rule fetch:
     output:
         touch(f"{RESULTS}/{{dataset}}.verified"),
-    params:
-        data_dir=lambda wildcards: SETTINGS.data_dir,
-        # CelebA is cropped and resized once, before the runs that share it start together
-        size=lambda wildcards: ["--image-size", SETTINGS.introvae.image_size] if wildcards.dataset == "celeba" else [],
     log:
         f"{LOGS}/fetch_{{dataset}}.log",
     benchmark:
         f"{TIMES}/fetch_{{dataset}}.tsv"
+    params:
+        data_dir=lambda wildcards: SETTINGS.data_dir,
+        # CelebA is cropped and resized once, before the runs that share it start together
+        size=lambda wildcards: ["--image-size", SETTINGS.introvae.image_size] if wildcards.dataset == "celeba" else [],
     shell:
         "python -m experiments.data fetch {wildcards.dataset:q} {params.size:q} --data-dir={params.data_dir:q} > {log:q} 2>&1"
 
@@ -76,15 +76,15 @@ for room, section in SETTINGS.rooms.items():
             relative(module_files("experiments.evidence.rows", f"experiments.{room}.findings")),
         output:
             f"{RESULTS}/rows/{room}.csv",
-        params:
-            config=lambda wildcards, output: CONFIG,
-            room=room,
-        group:
-            "analysis"
         log:
             f"{LOGS}/rows_{room}.log",
         benchmark:
             f"{TIMES}/rows_{room}.tsv"
+        group:
+            "analysis"
+        params:
+            config=lambda wildcards, output: CONFIG,
+            room=room,
         shell:
             "python -m experiments.evidence.rows {params.room:q} --config={params.config:q} > {log:q} 2>&1"
 
@@ -108,15 +108,15 @@ for room, section in SETTINGS.rooms.items():
                     for table in TABLES_OF[room]
                 ],
                 expand(f"{RESULTS}/tables/{{table}}.{{form}}", table=TABLES_OF[room], form=["md", "tex"]),
-            params:
-                config=lambda wildcards, output: CONFIG,
-                room=room,
-            group:
-                "analysis"
             log:
                 f"{LOGS}/tables_{room}.log",
             benchmark:
                 f"{TIMES}/tables_{room}.tsv"
+            group:
+                "analysis"
+            params:
+                config=lambda wildcards, output: CONFIG,
+                room=room,
             shell:
                 "python -m experiments.evidence.tables {params.room:q} --config={params.config:q} > {log:q} 2>&1"
 
@@ -140,16 +140,16 @@ for room, section in SETTINGS.rooms.items():
                     for figure in FIGURES_OF[room]
                 ],
                 [f"{FIGURES}/{figure}.pdf" for figure in FIGURES_OF[room]],
-            params:
-                config=lambda wildcards, output: CONFIG,
-                room=room,
-                label=SETTINGS.label,
-            group:
-                "analysis"
             log:
                 f"{LOGS}/figures_{room}.log",
             benchmark:
                 f"{TIMES}/figures_{room}.tsv"
+            group:
+                "analysis"
+            params:
+                config=lambda wildcards, output: CONFIG,
+                room=room,
+                label=SETTINGS.label,
             shell:
                 "python -m experiments.evidence.figures {params.room:q} --config={params.config:q} > {log:q} 2>&1"
 
@@ -164,14 +164,14 @@ rule claims:
         report(f"{RESULTS}/claims.csv", caption="paper/captions/claims.rst", category="Claims"),
         f"{RESULTS}/claims.md",
         f"{RESULTS}/claims.tex",
-    params:
-        config=lambda wildcards, output: CONFIG,
-    group:
-        "analysis"
     log:
         f"{LOGS}/claims.log",
     benchmark:
         f"{TIMES}/claims.tsv"
+    group:
+        "analysis"
+    params:
+        config=lambda wildcards, output: CONFIG,
     shell:
         "python -m experiments.evidence.claims --config={params.config:q} > {log:q} 2>&1"
 
@@ -185,14 +185,14 @@ rule sensitivity:
         report(f"{RESULTS}/tables/sensitivity.csv", caption="paper/captions/sensitivity.rst", category="Claims"),
         f"{RESULTS}/tables/sensitivity.md",
         f"{RESULTS}/tables/sensitivity.tex",
-    params:
-        config=lambda wildcards, output: CONFIG,
-    group:
-        "analysis"
     log:
         f"{LOGS}/sensitivity.log",
     benchmark:
         f"{TIMES}/sensitivity.tsv"
+    group:
+        "analysis"
+    params:
+        config=lambda wildcards, output: CONFIG,
     shell:
         "python -m experiments.evidence.sensitivity --config={params.config:q} > {log:q} 2>&1"
 
@@ -208,14 +208,14 @@ rule paper:
     output:
         report(f"{RESULTS}/paper.pdf", caption="paper/captions/paper.rst", category="Paper"),
         f"{RESULTS}/numbers.json",
-    params:
-        config=lambda wildcards, output: CONFIG,
-    group:
-        "analysis"
     log:
         f"{LOGS}/paper.log",
     benchmark:
         f"{TIMES}/paper.tsv"
+    group:
+        "analysis"
+    params:
+        config=lambda wildcards, output: CONFIG,
     shell:
         "python -m experiments.evidence.manuscript --config={params.config:q} > {log:q} 2>&1"
 
@@ -228,13 +228,13 @@ rule report:
         sorted(str(path) for path in Path("paper/captions").glob("*.rst")),
     output:
         f"{RESULTS}/report.html",
-    params:
-        config=lambda wildcards, output: CONFIG,
-    group:
-        "analysis"
     log:
         f"{LOGS}/report.log",
     benchmark:
         f"{TIMES}/report.tsv"
+    group:
+        "analysis"
+    params:
+        config=lambda wildcards, output: CONFIG,
     shell:
         "snakemake --configfile={params.config:q} --report={output:q} --cores=1 --nolock -- paper > {log:q} 2>&1"

@@ -7,16 +7,16 @@ rule digit_classifier:
         JOBS.code("digit_classifier"),
     output:
         JOBS.outputs("digit_classifier/default/seed-{seed}", "weights.pt"),
-    params:
-        config=lambda wildcards, output: CONFIG,
-        identity=JOBS.identity("digit_classifier"),
-    resources:
-        mem_mb=JOBS.megabytes("digit_classifier"),
-        runtime=JOBS.minutes("digit_classifier"),
     log:
         f"{LOGS}/digit_classifier-{{seed}}.log",
     benchmark:
         f"{TIMES}/digit_classifier-{{seed}}.tsv"
+    resources:
+        mem_mb=JOBS.megabytes("digit_classifier"),
+        runtime=JOBS.minutes("digit_classifier"),
+    params:
+        config=lambda wildcards, output: CONFIG,
+        identity=JOBS.identity("digit_classifier"),
     shell:
         "python -m experiments.digit_classifier --config={params.config:q} --seed {wildcards.seed:q} --overwrite "
         "> {log:q} 2>&1"

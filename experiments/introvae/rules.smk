@@ -7,20 +7,20 @@ rule introvae:
         JOBS.code("introvae"),
     output:
         JOBS.outputs("introvae/{method}/seed-{seed}", "samples.npz", "weights.pt"),
-    params:
-        config=lambda wildcards, output: CONFIG,
-        identity=JOBS.identity("introvae"),
-        start=f"torchrun --standalone --nproc-per-node {SETTINGS.gpus}" if SETTINGS.gpus > 1 else "python",
+    log:
+        f"{LOGS}/introvae/{{method}}-{{seed}}.log",
+    benchmark:
+        f"{TIMES}/introvae/{{method}}-{{seed}}.tsv"
     priority: 5
     threads: max(1, SETTINGS.gpus)
     resources:
         gpu=SETTINGS.gpus,
         mem_mb=JOBS.megabytes("introvae"),
         runtime=JOBS.minutes("introvae"),
-    log:
-        f"{LOGS}/introvae/{{method}}-{{seed}}.log",
-    benchmark:
-        f"{TIMES}/introvae/{{method}}-{{seed}}.tsv"
+    params:
+        config=lambda wildcards, output: CONFIG,
+        identity=JOBS.identity("introvae"),
+        start=f"torchrun --standalone --nproc-per-node {SETTINGS.gpus}" if SETTINGS.gpus > 1 else "python",
     shell:
         "{params.start} -m experiments.introvae --config={params.config:q} --method {wildcards.method:q} "
         "--seed {wildcards.seed:q} --overwrite > {log:q} 2>&1"
