@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from experiments import checkpoints
+from experiments.runs import checkpoints
 from experiments.runs.errors import UserError
 
 

@@ -38,14 +38,13 @@ class Loop:
     """Trains by epochs of batches, and resumes at any step.
 
     Args:
-        folder: run folder. A checkpoint in it is restored here, into `parts` too.
+        folder: run folder. A checkpoint in it is restored here, into `parts` too; one of other data is refused.
         parts: everything that training changes, by name; saved in checkpoints.
         description: what the progress bar says.
         epochs: number of passes over the items.
         items: number of items.
         batch_size: items per step.
         drop_last: leave an incomplete last batch out.
-        data: checksums of the data. A checkpoint of other data is refused.
         device: where indices and sums live.
         shown: whether to show the progress.
 
@@ -68,11 +67,10 @@ class Loop:
         items: int,
         batch_size: int,
         drop_last: bool = False,
-        data: Mapping[str, str] | None = None,
         device: torch.device | str = "cpu",
         shown: bool = True,
     ) -> None:
-        self.folder, self.parts, self.data = folder, dict(parts), dict(data or {})
+        self.folder, self.parts = folder, dict(parts)
         self.last_epoch, self.items, self.batch_size, self.device = epochs, items, batch_size, device
         self.steps = items // batch_size if drop_last else -(-items // batch_size)
         self.samples: dict[str, Any] = {}
@@ -81,7 +79,7 @@ class Loop:
         self._names: list[str] = []
         self._sums = torch.empty(0)
         self._stopped = False
-        if (state := folder.resume(self.data)) is not None:
+        if (state := folder.resume()) is not None:
             self._epoch, self._step, self._order = state["epoch"], state["step"], state["order"].to(device)
             self._names, self._sums = state["names"], state["sums"].to(device)
             self.samples, self.seconds = state["samples"], state["seconds"]

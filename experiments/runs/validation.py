@@ -3,7 +3,8 @@
 import difflib
 import reprlib
 from pathlib import Path
-from typing import Any, TypeVar
+from types import UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -84,5 +85,5 @@ def _suggest(unknown: str, model: type[BaseModel], location: tuple[int | str, ..
 
 def model_in(annotation: Any) -> type[BaseModel] | None:
     """The model that an annotation names, as in ``Model`` and ``Model | None``; None for any other type."""
-    candidates = [annotation, *getattr(annotation, "__args__", ())]
+    candidates = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else [annotation]
     return next((each for each in candidates if isinstance(each, type) and issubclass(each, BaseModel)), None)
