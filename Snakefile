@@ -1,20 +1,21 @@
 # The whole reproduction: data -> runs -> rows -> tables and figures -> claims -> paper and report.
 #
-#   snakemake --cores 2                                       # config/laptop.yaml
-#   snakemake --cores 2 --configfile config/smoke.yaml        # another scale
+#   snakemake --cores 2                                    the scale of config/laptop.yaml
+#   snakemake --cores 2 --configfile config/smoke.yaml     another scale
 #
 # Every rule calls a command that can be typed by hand; nothing is computed here. How a room is run stands in
-# experiments/<room>/rules.smk. A parameter that is a function of `output` is passed on, but makes nothing stale.
+# experiments/<room>/rules.smk. Parameters that are functions of `output` are passed on, but make nothing stale.
 
 import os
 import sys
 
 sys.path.insert(0, workflow.basedir)
 from experiments import scale as suite
-from experiments.runs import checks
+from experiments.runs import checks, job_lines
 from experiments.runs.errors import EXIT_USER_ERROR, UserError
-from experiments.runs.jobs import Jobs, captions, relative
-from experiments.runs.sources import module_files
+from experiments.runs.jobs import Jobs, captions, modules
+
+from snakemake.logging import logger
 
 CONFIG = os.path.relpath(workflow.overwrite_configfiles[-1]) if workflow.overwrite_configfiles else suite.DEFAULT
 try:
@@ -28,31 +29,42 @@ JOBS = Jobs(SETTINGS)
 RESULTS, FIGURES = f"results/{SETTINGS.scale}", f"figures/{SETTINGS.scale}"
 LOGS, TIMES = f"{RESULTS}/logs", f"{RESULTS}/benchmarks"
 FINDINGS = [f"experiments.{room}.findings" for room in SETTINGS.rooms]
-TABLES_OF = {room: captions(room, "tables") for room in SETTINGS.rooms}
-FIGURES_OF = {room: captions(room, "figures") for room in SETTINGS.rooms}
-ALL_ROWS = [f"{RESULTS}/rows/{room}.csv" for room in SETTINGS.rooms]
-ALL_TABLES = [f"{RESULTS}/tables/{table}.csv" for room in SETTINGS.rooms for table in TABLES_OF[room]]
-ALL_FIGURES = [f"{FIGURES}/{figure}.pdf" for room in SETTINGS.rooms for figure in FIGURES_OF[room]]
-EVIDENCE = [f"{RESULTS}/claims.csv", *ALL_TABLES, *ALL_FIGURES]
+TABLES_OF = {room: tables for room in SETTINGS.rooms if (tables := captions(room, "tables"))}
+FIGURES_OF = {room: figures for room in SETTINGS.rooms if (figures := captions(room, "figures"))}
+TABLES = [f"{RESULTS}/tables/{table}.csv" for tables in TABLES_OF.values() for table in tables]
+DRAWN = [f"{FIGURES}/{figure}.pdf" for figures in FIGURES_OF.values() for figure in figures]
 MANUSCRIPT = [f"{RESULTS}/paper.pdf", f"{RESULTS}/report.html"]
+RUNS = {}  # room -> all files of its runs
 
 
 wildcard_constraints:
     seed=r"\d+",
 
 
+onstart:
+    job_lines.follow(logger, workflow.dag.stats()[1], JOBS.stated_minutes())
+
+
+onsuccess:
+    made = {"paper": MANUSCRIPT[0], "report": MANUSCRIPT[1]} if SETTINGS.complete else {}
+    made |= {"claims": f"{RESULTS}/claims.md", "tables": f"{RESULTS}/tables", "figures": FIGURES}
+    print(*job_lines.there(made), sep="\n", file=sys.stderr)
+
+
+onerror:
+    print(f"what each job said: {LOGS}", file=sys.stderr)
+
+
 rule all:
     input:
-        MANUSCRIPT if SETTINGS.complete else EVIDENCE,  # the manuscript quotes every room
+        MANUSCRIPT if SETTINGS.complete else [f"{RESULTS}/claims.csv", *TABLES, *DRAWN],  # the paper quotes every room
 
 
 rule fetch:
     output:
         touch(f"{RESULTS}/{{dataset}}.verified"),
     log:
-        f"{LOGS}/fetch_{{dataset}}.log",
-    benchmark:
-        f"{TIMES}/fetch_{{dataset}}.tsv"
+        f"{LOGS}/fetch-{{dataset}}.log",
     params:
         data_dir=lambda wildcards: SETTINGS.data_dir,
         # CelebA is cropped and resized once, before the runs that share it start together
@@ -65,109 +77,100 @@ for room, section in SETTINGS.rooms.items():
 
     include: f"experiments/{room}/rules.smk"
 
-    # several wildcard values may lead to the same file, where one job does all seeds
-    RUNS = sorted(set(expand(getattr(rules, room).output, seed=section.all_seeds(), **section.choices())))
+    # a set, since a job of all seeds leaves the same files whatever the seed
+    RUNS[room] = sorted({*expand(getattr(rules, room).output, seed=section.all_seeds(), **section.choices())})
+
+
+rule rows:
+    input:
+        lambda wildcards: RUNS[wildcards.room],
+        lambda wildcards: modules("experiments.evidence.rows", f"experiments.{wildcards.room}.findings"),
+    output:
+        f"{RESULTS}/rows/{{room}}.csv",
+    log:
+        f"{LOGS}/rows-{{room}}.log",
+    group:
+        "analysis"
+    params:
+        config=lambda wildcards, output: CONFIG,
+    shell:
+        "python -m experiments.evidence.rows {wildcards.room:q} --config={params.config:q} > {log:q} 2>&1"
+
+
+for room, tables in TABLES_OF.items():
 
     rule:
         name:
-            f"rows_{room}"
+            f"tables_{room}"
         input:
-            RUNS,
-            relative(module_files("experiments.evidence.rows", f"experiments.{room}.findings")),
-        output:
             f"{RESULTS}/rows/{room}.csv",
+            modules("experiments.evidence.tables", f"experiments.{room}.findings"),
+            "paper/published.yaml",
+        output:
+            [
+                report(
+                    f"{RESULTS}/tables/{table}.csv",
+                    caption=f"experiments/{room}/captions/tables/{table}.rst",
+                    category="Tables",
+                    labels={"experiment": room, "table": table},
+                )
+                for table in tables
+            ],
+            expand(f"{RESULTS}/tables/{{table}}.{{form}}", table=tables, form=["md", "tex"]),
         log:
-            f"{LOGS}/rows_{room}.log",
-        benchmark:
-            f"{TIMES}/rows_{room}.tsv"
+            f"{LOGS}/tables-{room}.log",
         group:
             "analysis"
         params:
             config=lambda wildcards, output: CONFIG,
             room=room,
         shell:
-            "python -m experiments.evidence.rows {params.room:q} --config={params.config:q} > {log:q} 2>&1"
+            "python -m experiments.evidence.tables {params.room:q} --config={params.config:q} > {log:q} 2>&1"
 
-    if TABLES_OF[room]:
 
-        rule:
-            name:
-                f"tables_{room}"
-            input:
-                f"{RESULTS}/rows/{room}.csv",
-                relative(module_files("experiments.evidence.tables", f"experiments.{room}.findings")),
-                "paper/published.yaml",
-            output:
-                [
-                    report(
-                        f"{RESULTS}/tables/{table}.csv",
-                        caption=f"experiments/{room}/captions/tables/{table}.rst",
-                        category="Tables",
-                        labels={"experiment": room, "table": table},
-                    )
-                    for table in TABLES_OF[room]
-                ],
-                expand(f"{RESULTS}/tables/{{table}}.{{form}}", table=TABLES_OF[room], form=["md", "tex"]),
-            log:
-                f"{LOGS}/tables_{room}.log",
-            benchmark:
-                f"{TIMES}/tables_{room}.tsv"
-            group:
-                "analysis"
-            params:
-                config=lambda wildcards, output: CONFIG,
-                room=room,
-            shell:
-                "python -m experiments.evidence.tables {params.room:q} --config={params.config:q} > {log:q} 2>&1"
+for room, figures in FIGURES_OF.items():
 
-    if FIGURES_OF[room]:
-
-        rule:
-            name:
-                f"figures_{room}"
-            input:
-                f"{RESULTS}/rows/{room}.csv",
-                RUNS,
-                relative(module_files("experiments.evidence.figures", f"experiments.{room}.figures")),
-            output:
-                [
-                    report(
-                        f"{FIGURES}/{figure}.png",
-                        caption=f"experiments/{room}/captions/figures/{figure}.rst",
-                        category="Figures",
-                        labels={"experiment": room, "figure": figure},
-                    )
-                    for figure in FIGURES_OF[room]
-                ],
-                [f"{FIGURES}/{figure}.pdf" for figure in FIGURES_OF[room]],
-            log:
-                f"{LOGS}/figures_{room}.log",
-            benchmark:
-                f"{TIMES}/figures_{room}.tsv"
-            group:
-                "analysis"
-            params:
-                config=lambda wildcards, output: CONFIG,
-                room=room,
-                label=SETTINGS.label,
-            shell:
-                "python -m experiments.evidence.figures {params.room:q} --config={params.config:q} > {log:q} 2>&1"
+    rule:
+        name:
+            f"figures_{room}"
+        input:
+            f"{RESULTS}/rows/{room}.csv",
+            RUNS[room],
+            modules("experiments.evidence.figures", f"experiments.{room}.figures"),
+        output:
+            [
+                report(
+                    f"{FIGURES}/{figure}.png",
+                    caption=f"experiments/{room}/captions/figures/{figure}.rst",
+                    category="Figures",
+                    labels={"experiment": room, "figure": figure},
+                )
+                for figure in figures
+            ],
+            expand(f"{FIGURES}/{{figure}}.pdf", figure=figures),
+        log:
+            f"{LOGS}/figures-{room}.log",
+        group:
+            "analysis"
+        params:
+            config=lambda wildcards, output: CONFIG,
+            room=room,
+            label=SETTINGS.label,
+        shell:
+            "python -m experiments.evidence.figures {params.room:q} --config={params.config:q} > {log:q} 2>&1"
 
 
 rule claims:
     input:
-        ALL_ROWS,
-        relative(module_files("experiments.evidence.claims", *FINDINGS)),
+        expand(rules.rows.output, room=SETTINGS.rooms),
+        modules("experiments.evidence.claims", *FINDINGS),
         "paper/claims.yaml",
         "paper/published.yaml",
     output:
         report(f"{RESULTS}/claims.csv", caption="paper/captions/claims.rst", category="Claims"),
-        f"{RESULTS}/claims.md",
-        f"{RESULTS}/claims.tex",
+        multiext(f"{RESULTS}/claims", ".md", ".tex"),
     log:
         f"{LOGS}/claims.log",
-    benchmark:
-        f"{TIMES}/claims.tsv"
     group:
         "analysis"
     params:
@@ -178,17 +181,14 @@ rule claims:
 
 rule sensitivity:
     input:
-        f"{RESULTS}/claims.csv",
-        sorted(str(path) for path in Path("results/reference").glob("*/claims.csv")),
-        relative(module_files("experiments.evidence.sensitivity")),
+        rules.claims.output,
+        sorted(map(str, Path("results/reference").glob("*/claims.csv"))),
+        modules("experiments.evidence.sensitivity"),
     output:
         report(f"{RESULTS}/tables/sensitivity.csv", caption="paper/captions/sensitivity.rst", category="Claims"),
-        f"{RESULTS}/tables/sensitivity.md",
-        f"{RESULTS}/tables/sensitivity.tex",
+        multiext(f"{RESULTS}/tables/sensitivity", ".md", ".tex"),
     log:
         f"{LOGS}/sensitivity.log",
-    benchmark:
-        f"{TIMES}/sensitivity.tsv"
     group:
         "analysis"
     params:
@@ -199,9 +199,11 @@ rule sensitivity:
 
 rule paper:
     input:
-        EVIDENCE,
-        f"{RESULTS}/tables/sensitivity.csv",
-        relative(module_files("experiments.evidence.manuscript", *FINDINGS)),
+        rules.claims.output,
+        rules.sensitivity.output,
+        TABLES,
+        DRAWN,
+        modules("experiments.evidence.manuscript", *FINDINGS),
         "paper/paper.typ",
         "paper/published.yaml",
         "results/reference/introvae-rivals/tables/introvae_held_out.csv",
@@ -210,8 +212,6 @@ rule paper:
         f"{RESULTS}/numbers.json",
     log:
         f"{LOGS}/paper.log",
-    benchmark:
-        f"{TIMES}/paper.tsv"
     group:
         "analysis"
     params:
@@ -223,15 +223,11 @@ rule paper:
 rule report:
     input:
         rules.paper.output,
-        [f"experiments/{room}/captions/tables/{table}.rst" for room in SETTINGS.rooms for table in TABLES_OF[room]],
-        [f"experiments/{room}/captions/figures/{figure}.rst" for room in SETTINGS.rooms for figure in FIGURES_OF[room]],
-        sorted(str(path) for path in Path("paper/captions").glob("*.rst")),
+        sorted(map(str, [*Path("experiments").glob("*/captions/*/*.rst"), *Path("paper/captions").glob("*.rst")])),
     output:
         f"{RESULTS}/report.html",
     log:
         f"{LOGS}/report.log",
-    benchmark:
-        f"{TIMES}/report.tsv"
     group:
         "analysis"
     params:

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from experiments.runs.sources import run_files
+from experiments.runs.room import Section
+from experiments.runs.sources import module_files, run_files
 
 LONGEST = 24 * 60
 """Minutes that no job exceeds: many partitions allow a day, and a training run goes on where the last job stopped."""
@@ -47,7 +48,7 @@ class Jobs:
     def code(self, room: str) -> Callable[[Any], list[str]]:
         """Files that the numbers of a run come from, its own weighting rules included."""
         section = self.scale.section(room)
-        return lambda wildcards: relative(run_files(room, section.weightings(self._name(room, wildcards))))
+        return lambda wildcards: _relative(run_files(room, section.weightings(self._name(room, wildcards))))
 
     def identity(self, room: str) -> Callable[[Any], str]:
         """Settings that the numbers of a run come from, as text. A change makes this run stale, and no other."""
@@ -66,6 +67,11 @@ class Jobs:
         megabytes = self.scale.section(room).megabytes(self.scale)
         return lambda wildcards, attempt: attempt * megabytes  # noqa: ARG005
 
+    def stated_minutes(self) -> dict[str, float]:
+        """Minutes of a job, without start-up, for the rooms that count them from their settings."""
+        rooms = self.scale.rooms.items()
+        return {room: part.minutes(self.scale) for room, part in rooms if type(part).minutes is not Section.minutes}
+
     def _variant(self, room: str, wildcards: Any) -> dict[str, str]:
         return {choice: getattr(wildcards, choice) for choice in self.scale.section(room).choices()}
 
@@ -78,6 +84,11 @@ def captions(room: str, kind: str) -> list[str]:
     return sorted(path.stem for path in Path("experiments", room, "captions", kind).glob("*.rst"))
 
 
-def relative(paths: Iterable[Path]) -> list[str]:
+def modules(*names: str) -> list[str]:
+    """Files behind modules, these included."""
+    return _relative(module_files(*names))
+
+
+def _relative(paths: Iterable[Path]) -> list[str]:
     """Paths as seen from the working directory, so that a checkout that moves keeps its results."""
     return [os.path.relpath(path) for path in paths]

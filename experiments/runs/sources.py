@@ -80,7 +80,9 @@ def _imports(tree: ast.AST, package: str) -> Iterator[str]:
 
 def _data_files(tree: ast.Module) -> list[str]:
     for node in tree.body:
-        targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+        targets = (
+            node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+        )
         if [ast.unparse(target) for target in targets] == ["DATA_FILES"]:
             return list(ast.literal_eval(node.value))  # type: ignore[attr-defined]
     return []
