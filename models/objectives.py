@@ -1,14 +1,15 @@
-"""Rosenbrock's and Beale's test functions as sums of loss components (paper section 4.1 and supplement).
+"""Rosenbrock's and Beale's functions as sums of loss components (paper section 4.1 and supplement).
 
-Points are tensors of shape (..., 2); components have shape (..., K) and their gradients (..., K, 2), in the dtype
-of the points, so that a whole sweep of starts, step sizes and betas is evaluated at once.
+The formulas are plain arithmetic on coordinates, which may be floats, NumPy arrays or tensors. `Objective` applies them to
+tensors of points of shape (..., 2), so that a whole sweep of starts, step sizes and betas is evaluated at once.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -20,49 +21,60 @@ class Objective:
         component_names: names of the K components.
         minimiser: the point (x, y) at which f = 0.
         box: ((x_low, x_high), (y_low, y_high)), from which starts are drawn.
-        components: (..., 2) -> (..., K), the values f_k >= 0.
-        gradients: (..., 2) -> (..., K, 2), the gradients of the components, in closed form.
+        values: (x, y) -> the K values f_k >= 0.
+        slopes: (x, y) -> the K pairs (df_k/dx, df_k/dy), in closed form.
     """
 
     name: str
     component_names: tuple[str, ...]
     minimiser: tuple[float, float]
     box: tuple[tuple[float, float], tuple[float, float]]
-    components: Callable[[Tensor], Tensor]
-    gradients: Callable[[Tensor], Tensor]
+    values: Callable[[Any, Any], tuple[Any, ...]]
+    slopes: Callable[[Any, Any], tuple[tuple[Any, Any], ...]]
+
+    def components(self, points: "Tensor") -> "Tensor":
+        """Values (..., K) of the components at points (..., 2), in the dtype of the points."""
+        import torch
+
+        return torch.stack(self.values(*points.unbind(-1)), dim=-1)
+
+    def gradients(self, points: "Tensor") -> "Tensor":
+        """Gradients (..., K, 2) of the components at points (..., 2), in the dtype of the points."""
+        import torch
+
+        pairs = self.slopes(*points.unbind(-1))
+        return torch.stack([torch.stack(pair, dim=-1) for pair in pairs], dim=-2)
 
 
-def _rosenbrock_components(points: Tensor) -> Tensor:
-    x, y = points.unbind(-1)
-    return torch.stack(((1 - x) ** 2, 100 * (y - x**2) ** 2), dim=-1)
+def rosenbrock(x: Any, y: Any) -> tuple[Any, Any]:
+    """f1 = (1 - x)^2 and f2 = 100 (y - x^2)^2."""
+    return (1 - x) ** 2, 100 * (y - x**2) ** 2
 
 
-def _rosenbrock_gradients(points: Tensor) -> Tensor:
-    x, y = points.unbind(-1)
+def rosenbrock_slopes(x: Any, y: Any) -> tuple[tuple[Any, Any], ...]:
+    """Derivatives of `rosenbrock` along x and y."""
     valley = 200 * (y - x**2)
-    flat = torch.stack((2 * (x - 1), torch.zeros_like(x), -2 * x * valley, valley), dim=-1)
-    return flat.unflatten(-1, (2, 2))
+    return (2 * (x - 1), 0 * y), (-2 * x * valley, valley)
 
 
-_BEALE_CONSTANTS = (1.5, 2.25, 2.625)
+def beale(x: Any, y: Any) -> tuple[Any, Any, Any]:
+    """f_k = (c_k - x + x y^k)^2 with c = 1.5, 2.25, 2.625 and k = 1, 2, 3."""
+    first, second, third = _beale_residuals(x, y)
+    return first**2, second**2, third**2
 
 
-def _beale_residuals(points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return residuals c_k - x + x y^k (..., 3), x (..., 1) and y (..., 1)."""
-    x, y = points[..., :1], points[..., 1:]
-    powers = torch.cat((y, y**2, y**3), dim=-1)
-    return points.new_tensor(_BEALE_CONSTANTS) - x + x * powers, x, y
+def beale_slopes(x: Any, y: Any) -> tuple[tuple[Any, Any], ...]:
+    """Derivatives of `beale` along x and y."""
+    first, second, third = _beale_residuals(x, y)
+    return (
+        (2 * first * (y - 1), 2 * first * x),
+        (2 * second * (y**2 - 1), 2 * second * (x * (2 * y))),
+        (2 * third * (y**3 - 1), 2 * third * (x * (3 * y**2))),
+    )
 
 
-def _beale_components(points: Tensor) -> Tensor:
-    return _beale_residuals(points)[0] ** 2
-
-
-def _beale_gradients(points: Tensor) -> Tensor:
-    residuals, x, y = _beale_residuals(points)
-    along_x = torch.cat((y - 1, y**2 - 1, y**3 - 1), dim=-1)
-    along_y = x * torch.cat((torch.ones_like(y), 2 * y, 3 * y**2), dim=-1)
-    return 2 * residuals.unsqueeze(-1) * torch.stack((along_x, along_y), dim=-1)
+def _beale_residuals(x: Any, y: Any) -> tuple[Any, Any, Any]:
+    return 1.5 - x + x * y, 2.25 - x + x * y**2, 2.625 - x + x * y**3
 
 
 ROSENBROCK = Objective(
@@ -70,23 +82,23 @@ ROSENBROCK = Objective(
     component_names=("distance", "valley"),
     minimiser=(1.0, 1.0),
     box=((-2.0, 2.0), (-1.0, 3.0)),
-    components=_rosenbrock_components,
-    gradients=_rosenbrock_gradients,
+    values=rosenbrock,
+    slopes=rosenbrock_slopes,
 )
-"""f1 = (1 - x)^2 and f2 = 100 (y - x^2)^2 (Rosenbrock 1960): both vanish at the minimiser."""
+"""Rosenbrock (1960). Both components vanish at the minimiser."""
 
 BEALE = Objective(
     name="beale",
     component_names=("first", "second", "third"),
     minimiser=(3.0, 0.5),
     box=((0.0, 4.5), (-1.0, 1.0)),
-    components=_beale_components,
-    gradients=_beale_gradients,
+    values=beale,
+    slopes=beale_slopes,
 )
-"""f_k = (c_k - x + x y^k)^2, c = 1.5, 2.25, 2.625 (Beale 1958), k = 1, 2, 3.
+"""Beale (1958).
 
 Its customary domain is [-4.5, 4.5]^2; from most of that, descent runs off along a valley that sinks towards infinity, so
 the box is the part around the minimiser.
 """
 
-OBJECTIVES = {function.name: function for function in (ROSENBROCK, BEALE)}
+OBJECTIVES = {objective.name: objective for objective in (ROSENBROCK, BEALE)}

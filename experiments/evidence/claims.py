@@ -7,14 +7,13 @@ from typing import Annotated, Any, Literal
 import pandas as pd
 from pydantic import Field
 
-from experiments.analysis import lineage, reading
-from experiments.analysis.measurements import EXPERIMENT_OF, MEASUREMENTS, NO_ESTIMATE, Evidence
-from experiments.evidence.statistics import CONFIDENCE, Estimate, effect_size, holm, p_value
+from experiments.evidence import lineage, reading
+from experiments.evidence.statistics import CONFIDENCE, NO_ESTIMATE, Estimate, effect_size, holm, p_value
 from experiments.evidence.tables import write_table
-from experiments.runs.errors import run_main
+from experiments.runs.errors import UserError, run_main
 from experiments.runs.room import Strict
 from experiments.runs.validation import read_yaml, validate
-from experiments.scale import Settings
+from experiments.scale import ROOMS, Settings
 
 Verdict = Literal["reproduced", "not reproduced", "inconclusive", "not testable", "artefact"]
 
@@ -58,13 +57,17 @@ def judge(rule: Mapping[Any, Any], estimate: Estimate | None, corrected: float =
 
     ``above`` and ``below`` ask that the interval lie wholly on the claimed side of the bound, and that the p value
     `corrected` for the number of claims be below `LEVEL`. A single observation has no interval and is inconclusive by
-    definition.
+    definition. A method with a run that diverged has failed and loses every comparison, unless the other failed as well.
     """
     (kind, bound), *_ = rule.items()
     if kind == "not testable" or estimate is None:
         return "not testable"
     if kind == "artefact":
         return "artefact" if estimate.value < bound else "inconclusive"
+    if estimate.failed is not None:
+        if (side := estimate.failed.side) is None:
+            return "inconclusive"
+        return "reproduced" if side == kind else "not reproduced"
     if estimate.count < 2 or math.isnan(estimate.low) or math.isnan(estimate.high):
         return "inconclusive"
     above, below = estimate.low > bound, estimate.high < bound
@@ -73,16 +76,30 @@ def judge(rule: Mapping[Any, Any], estimate: Estimate | None, corrected: float =
     return "inconclusive"
 
 
-def ledger(claims: list[Claim], evidence: Evidence) -> pd.DataFrame:
-    """Measure and judge all claims, one row each; p values are corrected by Holm within each experiment."""
+def measurement(claim: Claim) -> tuple[str, str, dict[str, Any]] | None:
+    """Room, name and arguments of a claim's measurement, None where there is none."""
+    for name, arguments in claim.measure.items():
+        room, _, function = name.partition(".")
+        return room, function, arguments
+    return None
+
+
+def ledger(claims: list[Claim], findings: Mapping[str, Any]) -> pd.DataFrame:
+    """Measure and judge all claims, one row each; p values are corrected by Holm within each experiment.
+
+    Args:
+        claims: what to judge.
+        findings: by room, an object whose methods are the measurements.
+    """
     estimates: dict[str, Estimate | None] = {}
     p_values: dict[str, dict[str, float]] = {}
     for claim in claims:
         estimates[claim.id] = None
-        for name, arguments in claim.measure.items():
-            estimates[claim.id] = estimate = MEASUREMENTS[name](evidence, **arguments)
+        if measured := measurement(claim):
+            room, function, arguments = measured
+            estimates[claim.id] = estimate = getattr(findings[room], function)(**arguments)
             if claim.bound is not None:
-                p_values.setdefault(EXPERIMENT_OF[name], {})[claim.id] = p_value(estimate, claim.bound)
+                p_values.setdefault(room, {})[claim.id] = p_value(estimate, claim.bound)
     corrected = {key: p for family in p_values.values() for key, p in holm(family).items()}
     return pd.DataFrame([_row(claim, estimates[claim.id], corrected.get(claim.id, math.nan)) for claim in claims])
 
@@ -98,6 +115,7 @@ def _row(claim: Claim, estimate: Estimate | None, corrected: float) -> dict[str,
         "measured_low": measured.low,
         "measured_high": measured.high,
         "observations": measured.count,
+        "failed_runs": "" if measured.failed is None else str(measured.failed),
         "unit": claim.unit,
         "effect": math.nan if claim.bound is None else effect_size(measured, claim.bound),
         "effect_measure": EFFECT_NAMES[measured.kind] if measured.observations and claim.bound is not None else "",
@@ -115,14 +133,14 @@ def judged_by(settings: Settings, claims: list[Claim]) -> list[Claim]:
     """
 
     def spoken_of(claim: Claim) -> bool:
-        for name, arguments in claim.measure.items():
-            experiment = EXPERIMENT_OF[name]
-            if experiment not in settings.experiments:
-                return False
-            compared = {arguments[key] for key in ("ours", "theirs") if key in arguments}
-            if compared and not compared <= settings.methods_of(experiment).keys():
-                return False
-        return bool(claim.measure) or settings.complete
+        measured = measurement(claim)
+        if measured is None:
+            return settings.complete
+        room, _, arguments = measured
+        if room not in settings.rooms:
+            return False
+        compared = {arguments[key] for key in ("ours", "theirs") if key in arguments}
+        return not compared or compared <= set(settings.rooms[room].names())
 
     return [claim for claim in claims if spoken_of(claim)]
 
@@ -134,8 +152,27 @@ def load_claims(path: str = "paper/claims.yaml") -> list[Claim]:
         UserError: one line naming the file and the key.
     """
     claims = load_ledger(path).claims
-    validate(Measured, {"measurements": [name for claim in claims for name in claim.measure]}, path)
+    for claim in claims:
+        if measured := measurement(claim):
+            room, function, _ = measured
+            known = measurements(room) if room in ROOMS else []
+            if function not in known:
+                names = (
+                    ", ".join(f"{room}.{name}" for name in known) or f"a room, one of {', '.join(ROOMS)}, and a name"
+                )
+                raise UserError(f"{path}: {claim.id}: measure: no measurement {room}.{function}; known are {names}")
     return claims
+
+
+def measurements(room: str) -> list[str]:
+    """Names of a room's measurements: the public methods of its ``Findings`` that return an estimate."""
+    module = reading.open_room(room, "findings")
+    found = vars(module.Findings).items() if module else []
+    return [
+        name
+        for name, method in found
+        if not name.startswith("_") and getattr(method, "__annotations__", {}).get("return") is Estimate
+    ]
 
 
 def load_ledger(path: str = "paper/claims.yaml") -> Ledger:
@@ -147,19 +184,18 @@ def load_ledger(path: str = "paper/claims.yaml") -> Ledger:
     return validate(Ledger, read_yaml(lineage.noted(path)), path)
 
 
-class Measured(Strict):
-    """The measurements that claims may name."""
-
-    measurements: list[Literal[tuple(MEASUREMENTS)]]  # type: ignore[valid-type]
+def write(settings: Settings, findings: Mapping[str, Any]) -> pd.DataFrame:
+    """Judge the claims that a scale speaks of and write its ledger; return it."""
+    table = ledger(judged_by(settings, load_claims()), findings)
+    write_table(table, reading.results(settings), "claims")
+    return table
 
 
 def main() -> None:
     """Entry point of ``python -m experiments.evidence.claims``."""
     command = reading.command_line("claims", "Measure and judge the claims of paper/claims.yaml.")
-    settings = command.settings
     with command.recorded():
-        table = ledger(judged_by(settings, load_claims()), Evidence(settings, reading.published()))
-        write_table(table, reading.results(settings), "claims")
+        table = write(command.settings, reading.findings_of(command.settings))
     print(table[["id", "measured", "measured_low", "measured_high", "corrected_p", "verdict"]].to_string(index=False))
 
 

@@ -1,23 +1,34 @@
-"""Figures of the experiments, each written as PDF and PNG, by the function of its name in ``figures_<experiment>.py``."""
+"""Figures, each written as PDF and PNG by the function of its name in a room's ``figures.py``."""
 
-from importlib import import_module
+from collections.abc import Sequence
+from pathlib import Path
 
-from experiments.analysis import reading
-from experiments.runs.errors import run_main
+from experiments.evidence import reading
+from experiments.runs.errors import UserError, run_main
 
-EXPERIMENTS = ["gradient_descent", "sparse_autoencoder", "introvae", "niqe_collapse", "five_rules", "step_cost"]
+
+def make(runs: reading.Runs, folder: Path, names: Sequence[str]) -> None:
+    """Draw figures of a room: ``NAME(runs)`` in its ``figures.py`` returns the figure of that name.
+
+    Raises:
+        UserError: if there is no such function, or a run that a figure needs is missing.
+    """
+    module = reading.open_room(runs.room, "figures")  # not at import, since Matplotlib takes its time
+    from experiments.evidence import style
+
+    for name in names:
+        draw = getattr(module, name, None)
+        if draw is None:
+            raise UserError(f"experiments/{runs.room}/figures.py: has no function {name}, but a caption of that name")
+        style.save(draw(runs), folder, name)
 
 
 def main() -> None:
     """Entry point of ``python -m experiments.evidence.figures``."""
-    command = reading.command_line(
-        "figures", "Draw the figures of one experiment from its run folders.", what=EXPERIMENTS
-    )
-    module = import_module(
-        f"experiments.analysis.figures_{command.what}"
-    )  # after the help, since Matplotlib takes its time
+    command = reading.command_line("figures", "Draw the figures of one experiment.", rooms=True)
     with command.recorded():
-        getattr(module, command.what)(command.settings)
+        runs = reading.Runs(command.settings, command.what)
+        make(runs, reading.figures(command.settings), reading.captions(command.what, "figures"))
 
 
 if __name__ == "__main__":

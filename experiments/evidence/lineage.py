@@ -33,7 +33,7 @@ class Record(Strict):
 
     command: str = Field(description="as it may be typed again")
     time: str = Field(description="when it had written, ISO 8601, UTC")
-    code: str = Field(description="fingerprint of experiments/analysis")
+    code: str = Field(description="fingerprint of experiments/evidence")
     made_on: dict[str, Any] = Field(description="commit, dirty flag, versions, system, processor")
     outputs: dict[str, str]
     inputs: dict[str, str] = Field(description="files that were read, the scale's settings included")

@@ -6,10 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
-
-from experiments.analysis import autoencoder, lineage, reading
+from experiments.evidence import lineage, reading
 from experiments.runs.errors import UserError, run_main
 from experiments.runs.files import atomic_path, write_json
 from experiments.scale import Settings
@@ -20,53 +17,35 @@ MANUSCRIPT = Path("paper/paper.typ")
 def numbers(settings: Settings) -> dict[str, Any]:
     """Everything the manuscript's sentences quote, by name."""
     claims = reading.claims_of(reading.results(settings) / "claims.csv")
-    history = reading.histories(settings, "sparse_autoencoder")
-    tuned = autoencoder.tuned_lambda(settings, history)
-    last = history[history["epoch"] == settings.sparse_autoencoder.epochs].groupby("method").mean(numeric_only=True)
-    nearest = _nearest_lambda(last)
-    classifier = reading.FinishedRun(settings, "digit_classifier", "default", settings.digit_classifier.seed)
-    audit = reading.FinishedRun(settings, "niqe_collapse", "default", settings.niqe_collapse.seed)
+    judge = reading.Runs(settings, "digit_classifier")
+    classifier = judge.folder("default", judge.section.seed)
     runs = sorted((reading.results(settings) / "runs").glob("*/*/*/provenance.json"))
     for path in runs:
         lineage.noted_run(path.parent)
     provenances = [reading.read_provenance(path.parent) for path in runs]
-    columns = ["measured", "measured_low", "measured_high", "observations", "verdict"]
-    return {
+    columns = ["measured", "measured_low", "measured_high", "observations", "failed_runs", "verdict"]
+    quoted = [findings.numbers() for findings in reading.findings_of(settings).values() if hasattr(findings, "numbers")]
+    found: dict[str, Any] = {
         "scale": settings.scale,
         "settings": settings.model_dump(mode="json"),
-        "claims": {row["id"]: {key: _plain(row[key]) for key in columns} for row in claims.to_dict("records")},
+        "claims": {row["id"]: {key: row.get(key) for key in columns} for row in claims.to_dict("records")},
         "verdicts": Counter(claims["verdict"]),
-        "tuned_method": tuned,
-        "tuned_lambda": float(tuned.removeprefix("lambda-")),
-        "autoencoder": {"trials_to_match": autoencoder.trials_to_match(settings, history, autoencoder.SOFTADAPT)}
-        | {
-            name: {
-                key: float(last.loc[method, key]) for key in ("test_mse", "test_l1", "test_active_share", "test_pcc")
-            }
-            for name, method in (
-                ("tuned", tuned),
-                ("softadapt", autoencoder.SOFTADAPT),
-                ("mean", autoencoder.SOFTADAPT_MEAN),
-                ("nearest", nearest),
-            )
-        }
-        | {"nearest_lambda": float(nearest.removeprefix("lambda-"))},
         "classifier_accuracy": classifier.metrics["test_accuracy"],
-        "niqe": audit.metrics | {"images": len(audit.history)},
         "runs": len(runs),
         "training_minutes": sum(p["times"]["total"] for p in provenances) / 60,
         "provenance": {key: classifier.provenance[key] for key in ("commit", "dirty", "cpu", "python", "versions")},
     }
-
-
-def _nearest_lambda(last: pd.DataFrame) -> str:
-    """The fixed method whose L1 norm is nearest to SoftAdapt's, in the logarithm; `last` are means by method."""
-    fixed = last[last.index.str.startswith("lambda-") & (last["test_l1"] > autoencoder.DEAD)]["test_l1"]
-    return str((np.log(fixed) - np.log(last.loc[autoencoder.SOFTADAPT, "test_l1"])).abs().idxmin())
+    for part in quoted:
+        found |= part
+    return _plain(found)
 
 
 def _plain(value: Any) -> Any:
-    """NaN has no place in JSON; the manuscript reads it as none."""
+    """`value` with None for every NaN, since JSON knows none; the manuscript reads none."""
+    if isinstance(value, dict):
+        return {key: _plain(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_plain(entry) for entry in value]
     return None if isinstance(value, float) and value != value else value
 
 
@@ -102,7 +81,7 @@ def compile_manuscript(settings: Settings) -> None:
 
 def main() -> None:
     """Entry point of ``python -m experiments.evidence.manuscript``."""
-    command = reading.command_line("paper", "Compile the manuscript from a scale's results.", every_experiment=True)
+    command = reading.command_line("manuscript", "Compile the manuscript from a scale's results.", complete=True)
     with command.recorded():
         compile_manuscript(command.settings)
 

@@ -124,6 +124,10 @@ def read_provenance(folder: Path) -> dict[str, Any]:
     return record
 
 
+class Missing(UserError):
+    """A run folder that is needed is not there, or not finished."""
+
+
 class FinishedRun:
     """A finished run folder. Its files are read when they are asked for, each once.
 
@@ -131,13 +135,15 @@ class FinishedRun:
         folder: the run folder.
 
     Raises:
-        UserError: if the run is not complete.
+        Missing: if the run is not complete.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         if not (self.folder / "metrics.json").exists():
-            raise UserError(f"{self.folder}: no finished run; run the workflow, or python -m experiments.{folder.parts[-3]}")
+            raise Missing(
+                f"{self.folder}: no finished run; run the workflow, or python -m experiments.{folder.parts[-3]}"
+            )
         lineage.noted_run(self.folder)
 
     @functools.cached_property
@@ -218,7 +224,7 @@ class Runs:
         """The finished run of a name and seed.
 
         Raises:
-            UserError: if there is none.
+            Missing: if there is none.
         """
         return FinishedRun(run_folder(self.settings.scale, self.room, name, seed))
 
@@ -256,3 +262,9 @@ def published() -> dict[str, Any]:
 def claims_of(path: Path) -> pd.DataFrame:
     """Read a ``claims.csv``; empty cells are NaN, and no word is."""
     return pd.read_csv(lineage.noted(path), keep_default_na=False, na_values=[""])
+
+
+def findings_of(settings: scale.Settings) -> dict[str, Any]:
+    """The findings of every room of a scale that has some, by room."""
+    modules = {room: open_room(room, "findings") for room in settings.rooms}
+    return {room: module.Findings(Runs(settings, room)) for room, module in modules.items() if module}

@@ -4,15 +4,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from experiments.analysis import reading
+from experiments.evidence import reading
 from experiments.evidence.claims import load_ledger
 from experiments.evidence.tables import write_table
 from experiments.runs.errors import run_main
 
-REFERENCE = Path("results/reference")
 
-
-def sensitivity(ledger: Path, varied: dict[str, str], reference: Path = REFERENCE) -> pd.DataFrame:
+def sensitivity(ledger: Path, varied: dict[str, str], reference: Path = reading.REFERENCE) -> pd.DataFrame:
     """Measurement and verdict of every claim that a varied scale judges too, a row per claim and setting.
 
     Args:
@@ -28,7 +26,7 @@ def sensitivity(ledger: Path, varied: dict[str, str], reference: Path = REFERENC
             tables[what] = reading.claims_of(path)
     columns = ["id", "measured", "measured_low", "measured_high", "observations", "unit", "verdict"]
     rows = pd.concat([table[columns].assign(setting=what) for what, table in tables.items()], ignore_index=True)
-    judged = rows[rows["measured"].notna()]
+    judged = rows[rows["measured"].notna() | rows["verdict"].isin(["reproduced", "not reproduced"])]  # or runs diverged
     shared = judged.groupby("id")["setting"].transform("size") > 1
     order = {claim: position for position, claim in enumerate(own["id"])}
     table = judged[shared & judged["id"].isin(list(order))]

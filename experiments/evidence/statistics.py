@@ -12,17 +12,51 @@ import numpy as np
 CONFIDENCE = 0.95
 
 Kind = Literal["mean", "median", "share"]
+Side = Literal["above", "below"]
+
+
+@dataclass(frozen=True)
+class Failed:
+    """Diverged runs of the methods that a measurement compares: there is no number then, but there is a loser.
+
+    Attributes:
+        ours: diverged runs of the method that is measured.
+        theirs: diverged runs of the method that it is measured against.
+        runs: all runs of each.
+        better: the side of a bound on which the method that is measured is the better one.
+    """
+
+    ours: int
+    theirs: int
+    runs: int
+    better: Side
+
+    @property
+    def side(self) -> Side | None:
+        """The side of every bound on which the measurement counts as lying; None if both methods failed."""
+        if self.ours and self.theirs:
+            return None
+        if self.theirs:
+            return self.better
+        return "below" if self.better == "above" else "above"
+
+    def __str__(self) -> str:
+        """Such as ``ours 1 of 5``."""
+        counts = {"ours": self.ours, "theirs": self.theirs}
+        return ", ".join(f"{who} {count} of {self.runs}" for who, count in counts.items() if count)
 
 
 @dataclass(frozen=True)
 class Estimate:
     """A value, its 95 % interval and the number of independent observations behind it.
 
-    With one observation there is no interval: `low` and `high` are NaN; with none there is no value either.
+    With one observation, or several seeds without scatter, there is no interval: `low` and `high` are NaN; with no
+    observation there is no value either.
 
     Attributes:
         observations: what the value summarises, for tests; empty for a plain fact.
         kind: how it summarises them.
+        failed: the runs that diverged, if some did; there is no value then.
     """
 
     value: float
@@ -31,6 +65,11 @@ class Estimate:
     count: int
     observations: tuple[float, ...] = field(default=(), compare=False, repr=False)
     kind: Kind = field(default="mean", compare=False, repr=False)
+    failed: Failed | None = None
+
+
+NO_ESTIMATE = Estimate(float("nan"), float("nan"), float("nan"), 0)
+"""The runs do not allow an estimate; the verdict is then inconclusive."""
 
 
 def mean_over_seeds(values: np.ndarray | Sequence[float]) -> Estimate:
@@ -40,6 +79,8 @@ def mean_over_seeds(values: np.ndarray | Sequence[float]) -> Estimate:
     it is taken at the level that undoes both (the expanded percentile interval: Hesterberg 2015, The American Statistician
     69:371, section 4). It still cannot leave the range of the values, so that of five normal
     seeds it covers 91 % and of three 76 % (simulated in the tests): a verdict also asks for `p_value`.
+
+    Seeds without scatter have no interval: a seed that changes nothing is one observation, however often it is repeated.
     """
     from scipy import stats
 
@@ -48,10 +89,8 @@ def mean_over_seeds(values: np.ndarray | Sequence[float]) -> Estimate:
     if count == 0:
         return Estimate(float("nan"), float("nan"), float("nan"), 0)
     mean, observations = float(values.mean()), tuple(values.tolist())
-    if count < 2:
+    if count < 2 or np.ptp(values) == 0:
         return Estimate(mean, float("nan"), float("nan"), count, observations)
-    if np.ptp(values) == 0:
-        return Estimate(mean, mean, mean, count, observations)
     expanded = np.sqrt(count / (count - 1)) * stats.t.ppf((1 + CONFIDENCE) / 2, count - 1)
     level = 1 - 2 * stats.norm.sf(expanded)
     interval = stats.bootstrap(
@@ -90,7 +129,7 @@ def p_value(estimate: Estimate, bound: float) -> float:
     """Two-sided p value of the hypothesis that the true value is `bound`; NaN where there is nothing to test.
 
     Student's t test for a mean over seeds (paired, where the observations are differences of pairs), the sign test for a
-    median, the binomial test for a share. Seeds without any scatter give 0, or 1 at the bound.
+    median, the binomial test for a share. Seeds without any scatter test nothing.
     """
     from scipy import stats
 
@@ -103,7 +142,7 @@ def p_value(estimate: Estimate, bound: float) -> float:
         above, below = int((values > bound).sum()), int((values < bound).sum())
         return float(stats.binomtest(above, above + below).pvalue) if above + below else 1.0
     if np.ptp(values) == 0:
-        return float(values[0] == bound)
+        return float("nan")
     return float(stats.ttest_1samp(values, bound).pvalue)
 
 

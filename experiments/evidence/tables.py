@@ -1,172 +1,13 @@
-"""Tables: one tidy CSV per experiment, and the same numbers as Markdown and LaTeX for reading."""
+"""Tables: one tidy CSV each, and the same numbers as Markdown and LaTeX for reading."""
 
-from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from experiments.analysis import autoencoder, collapse, cost, descent, five_rules, lineage, reading
-from experiments.evidence.statistics import (
-    CONFIDENCE,
-    Estimate,
-    holm,
-    mean_over_seeds,
-    median_over_starts,
-    p_value,
-    share,
-)
-from experiments.runs.errors import run_main
+from experiments.evidence import lineage, reading
+from experiments.runs.errors import UserError, run_main
 from experiments.runs.files import write_text
-from experiments.scale import Settings
-
-
-def columns_of(name: str, estimate: Estimate) -> dict[str, float]:
-    """A value and its interval as three columns."""
-    return {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
-
-
-def gradient_descent(settings: Settings) -> dict[str, pd.DataFrame]:
-    """Steps to the minimum, each method at its own best step size and beta, on starts not used to choose them."""
-    rows = []
-    for function in descent.FUNCTIONS:
-        for step_rule in reading.STEP_RULES:
-            sweep = descent.Sweep(settings, function, step_rule)
-            plain = sweep.tune("plain")
-            for method in descent.METHODS:
-                tuned = sweep.tune(method)
-                steps = median_over_starts(tuned.steps[tuned.judged])
-                row: dict[str, object] = {"function": function, "step_rule": step_rule, "method": method}
-                row |= {"beta": tuned.beta, "step_size": tuned.step_size}
-                row |= columns_of("median_steps", steps)
-                row |= columns_of("steps_ratio_to_plain", descent.steps_ratio(tuned, plain))
-                row |= columns_of("converged_share", share(tuned.converged[tuned.judged]))
-                rows.append(row | {"starts": steps.count})
-    return {"gradient_descent": pd.DataFrame(rows)}
-
-
-def sparse_autoencoder(settings: Settings) -> dict[str, pd.DataFrame]:
-    """Table 3, what a single score hides beside it, and every method's place beside the frontier of fixed lambdas."""
-    history = reading.histories(settings, "sparse_autoencoder")
-    tuned = autoencoder.tuned_lambda(settings, history)
-    measures = ["test_pcc", "test_mse", "validation_mse", "train_mse", "test_l1", "test_active_share", "train_seconds"]
-    reported = history[history["epoch"].isin(settings.sparse_autoencoder.report_epochs)]
-    return {
-        "sparse_autoencoder": _by_method_and_epoch(reported, measures, tuned, ["test_pcc"]),
-        "autoencoder_methods": _autoencoder_methods(settings, history, tuned),
-    }
-
-
-def _autoencoder_methods(settings: Settings, history: pd.DataFrame, tuned: str) -> pd.DataFrame:
-    """At the end of training: scores, place beside the frontier, and what a method costs, its trials included."""
-    places = autoencoder.beside_the_frontier(settings, history)
-    last = autoencoder.final(settings, history).merge(places, on=["method", "seed"])
-    table = _by_method_and_epoch(
-        last, ["test_pcc", "test_mse", "test_l1", "error_ratio", "pcc_gain", "train_seconds"], tuned, ["test_pcc"]
-    ).drop(columns="epoch")
-    ratios = {
-        method: mean_over_seeds(rows["error_ratio"].to_numpy() if rows["error_ratio"].notna().all() else [])
-        for method, rows in last.groupby("method")
-    }
-    corrected = holm({method: p_value(ratio, 1.0) for method, ratio in ratios.items() if _compared(method)})
-    table.insert(1, "group", [autoencoder.group_of(method) for method in table["method"]])
-    table["place"] = [_place(ratios[method], corrected.get(method)) for method in table["method"]]
-    table["trials"] = [len(settings.sparse_autoencoder.lambdas) if method == tuned else 1 for method in table["method"]]
-    grid = last[last["method"].str.startswith("lambda-")].groupby("seed")["train_seconds"].sum().mean()
-    table["training_bill_seconds"] = [
-        grid if method == tuned else seconds
-        for method, seconds in zip(table["method"], table["train_seconds"], strict=True)
-    ]
-    return table
-
-
-def _compared(method: str) -> bool:
-    return autoencoder.group_of(method) != "fixed lambda"
-
-
-def _place(ratio: Estimate, corrected: float | None) -> str:
-    """Better than the frontier, on it, worse, or beyond the grid; p values are corrected over all methods."""
-    if corrected is None:
-        return "draws it"
-    if np.isnan(ratio.value):
-        return "beyond the grid"
-    if not corrected < 1 - CONFIDENCE or ratio.low <= 1 <= ratio.high:
-        return "on it"
-    return "better" if ratio.high < 1 else "worse"
-
-
-def introvae(settings: Settings) -> dict[str, pd.DataFrame]:
-    """Tables 1 and 2, reconstructions of training and of held-out images, and how the methods' runs ended."""
-    history = reading.histories(settings, "introvae")
-    reported = history[history["epoch"].isin(settings.introvae.report_epochs)]
-    tables = {
-        f"introvae_{part}": _by_method_and_epoch(
-            reported.rename(columns={f"{part}_{measure}": measure for measure in ("psnr", "ssim", "niqe")}),
-            ["psnr", "ssim", "niqe"],
-            "fixed",
-            ["psnr", "ssim"],
-        )
-        for part in ("train", "held_out")
-    }
-    last = history.groupby(["method", "seed"], sort=False).tail(1)
-    measures = ["validation_psnr", "validation_ssim", "prior_niqe", "kl_real", "kl_sampled", "beyond_margin_share"]
-    measures = [measure for measure in measures if measure in history]
-    ends = _by_method_and_epoch(last.assign(epoch=settings.introvae.epochs), [*measures, "train_seconds"])
-    ends.insert(2, "margin", [settings.introvae.methods[method].margin for method in ends["method"]])
-    verdicts = last.groupby("method", sort=False)["verdict"].agg(lambda column: ", ".join(sorted(set(column))))
-    ends["verdict"] = ends["method"].map(verdicts)
-    return tables | {"introvae_methods": ends}
-
-
-def niqe_collapse(settings: Settings) -> dict[str, pd.DataFrame]:
-    """The NIQE audit: scores of images with a single block, and the pooled NIQE of the sets it can order."""
-    return {"niqe_collapse": collapse.summary(settings, reading.published())}
-
-
-def rules_of_one_name(settings: Settings) -> dict[str, pd.DataFrame]:
-    """The audit of the rules that are called SoftAdapt: their weights, and how often they order otherwise than the paper."""
-    audit = five_rules.Audit(settings)
-    rows = []
-    for rule in audit.rules:
-        row = {"rule": rule, **audit.named_weights(rule)}
-        row |= columns_of("random_share", share(audit.orders_otherwise(rule)))
-        rows.append(row | {"recorded_share": audit.recorded.loc[five_rules.REFERENCE, rule]})
-    return {"five_rules": pd.DataFrame(rows)}
-
-
-def step_cost(settings: Settings) -> dict[str, pd.DataFrame]:
-    """What SoftAdapt adds to a step of each experiment, by whole steps and by its calls alone, beside the published."""
-    return {"step_cost": cost.summary(settings, reading.published())}
-
-
-def _by_method_and_epoch(
-    rows: pd.DataFrame, measures: list[str], baseline: str = "", compared: Sequence[str] = ()
-) -> pd.DataFrame:
-    """Mean of every measure over seeds; for those `compared` also the difference from the baseline, paired by seed."""
-    theirs = rows[rows["method"] == baseline].set_index(["epoch", "seed"])
-    table = []
-    for (method, epoch), group in rows.groupby(["method", "epoch"], sort=False):
-        row: dict[str, object] = {"method": method, "epoch": epoch, "seeds": group[measures[0]].count()}
-        for measure in measures:
-            row |= columns_of(measure, mean_over_seeds(group[measure].dropna().to_numpy()))
-        for measure in compared:
-            difference = group.set_index(["epoch", "seed"])[measure] - theirs[measure].reindex(
-                pd.MultiIndex.from_frame(group[["epoch", "seed"]])
-            )
-            values = difference.dropna().to_numpy() if method != baseline else np.array([])
-            row |= columns_of(f"{measure}_minus_fixed", mean_over_seeds(values))
-        table.append(row)
-    return pd.DataFrame(table)
-
-
-EXPERIMENTS: dict[str, Callable[[Settings], dict[str, pd.DataFrame]]] = {
-    "gradient_descent": gradient_descent,
-    "sparse_autoencoder": sparse_autoencoder,
-    "introvae": introvae,
-    "niqe_collapse": niqe_collapse,
-    "five_rules": rules_of_one_name,
-    "step_cost": step_cost,
-}
 
 
 def readable(table: pd.DataFrame) -> pd.DataFrame:
@@ -192,35 +33,48 @@ def _number(value: object) -> str:
     return str(value)
 
 
+def markdown(table: pd.DataFrame) -> str:
+    """A table of texts as Markdown; a bar in a cell does not end it."""
+    escaped = table.map(lambda text: text.replace("|", r"\|")).rename(columns=lambda name: name.replace("|", r"\|"))
+    return escaped.to_markdown(index=False, disable_numparse=True) + "\n"
+
+
 def write_table(table: pd.DataFrame, folder: Path, name: str) -> None:
     """Write ``name.csv`` with all digits, and ``name.md`` and ``name.tex`` for reading."""
-    write_text(folder / f"{name}.csv", table.to_csv(index=False, lineterminator="\n"))
     shown = readable(table)
-    lines = [shown.columns.tolist(), ["---"] * shown.shape[1], *shown.to_numpy().tolist()]
-    write_text(folder / f"{name}.md", "".join(f"| {' | '.join(line)} |\n" for line in lines))
-    body = [shown.columns.tolist(), *shown.to_numpy().tolist()]
-    latex = [" & ".join(_escape(cell) for cell in line) + r" \\" for line in body]
-    latex.insert(1, r"\midrule")
-    start = rf"\begin{{tabular}}{{{'l' * shown.shape[1]}}}"
-    write_text(folder / f"{name}.tex", "\n".join([start, r"\toprule", *latex, r"\bottomrule", r"\end{tabular}", ""]))
-    for suffix in ("csv", "md", "tex"):
+    latex = shown.style.hide(axis="index").format(escape="latex").format_index(axis="columns", escape="latex")
+    contents = {
+        "csv": table.to_csv(index=False, lineterminator="\n"),
+        "md": markdown(shown),
+        "tex": latex.to_latex(hrules=True),
+    }
+    for suffix, text in contents.items():
+        write_text(folder / f"{name}.{suffix}", text)
         lineage.wrote(folder / f"{name}.{suffix}")
 
 
-def _escape(text: str) -> str:
-    for character in "&%_#":
-        text = text.replace(character, f"\\{character}")
-    return text
+def make(runs: reading.Runs, folder: Path) -> None:
+    """Write the tables of a room, those that it has captions for.
+
+    Raises:
+        UserError: if the room's captions and its tables are not of the same names.
+    """
+    findings = reading.open_room(runs.room, "findings")
+    tables = findings.Findings(runs).tables()
+    if sorted(tables) != (named := reading.captions(runs.room, "tables")):
+        raise UserError(
+            f"experiments/{runs.room}/captions/tables: captions {', '.join(named)} for the tables {', '.join(tables)}; "
+            "give every table one"
+        )
+    for name, table in tables.items():
+        write_table(table, folder, name)
 
 
 def main() -> None:
     """Entry point of ``python -m experiments.evidence.tables``."""
-    command = reading.command_line(
-        "tables", "Make the tables of one experiment from its run folders.", what=list(EXPERIMENTS)
-    )
+    command = reading.command_line("tables", "Make the tables of one experiment from the rows of its runs.", rooms=True)
     with command.recorded():
-        for name, table in EXPERIMENTS[command.what](command.settings).items():
-            write_table(table, reading.results(command.settings) / "tables", name)
+        make(reading.Runs(command.settings, command.what), reading.results(command.settings) / "tables")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from experiments.analysis import reading
+from experiments.evidence.reading import Runs
 from experiments.evidence.style import (
     BLACK,
     BLUE,
@@ -19,10 +19,9 @@ from experiments.evidence.style import (
     YELLOW,
     band,
     plt,
-    save,
     show_images,
 )
-from experiments.scale import Settings
+from experiments.introvae.findings import Findings
 
 
 def _colors(methods: Iterable[str]) -> dict[str, Any]:
@@ -33,32 +32,25 @@ def _colors(methods: Iterable[str]) -> dict[str, Any]:
     return dict(zip(names, few if len(names) <= len(few) else many, strict=False))
 
 
-def introvae(settings: Settings) -> None:
-    """Draw all figures of the experiment."""
-    folder = reading.figures(settings)
-    history = reading.histories(settings, "introvae")
-    figures = {
-        "figure_3_train_faces": _faces(settings, "train"),
-        "figure_4_held_out_faces": _faces(settings, "held_out"),
-        "introvae_quality": _quality(settings, history),
-        "introvae_course": _course(settings, history),
-        "prior_samples": _prior(settings),
-    }
-    for name, figure in figures.items():
-        if settings.label:
-            figure.suptitle(settings.label, fontsize=8)
-        save(figure, folder, name)
+def figure_3_train_faces(runs: Runs) -> plt.Figure:
+    """Figure 3."""
+    return _faces(runs, "train")
 
 
-def _faces(settings: Settings, part: str) -> plt.Figure:
+def figure_4_held_out_faces(runs: Runs) -> plt.Figure:
+    """Figure 4."""
+    return _faces(runs, "held_out")
+
+
+def _faces(runs: Runs, part: str) -> plt.Figure:
     """The same faces, original and by epoch, a block per method, from the first seed."""
-    seed, epochs = settings.introvae.seeds[0], settings.introvae.report_epochs
-    methods = list(settings.introvae.methods)
+    seed, epochs = runs.section.seeds[0], runs.section.report_epochs
+    methods = list(runs.section.methods)
     columns = min(2, len(methods))
     blocks = -(-len(methods) // columns)
     figure = plt.figure(figsize=(WIDTH, blocks * (0.3 + 0.43 * (1 + len(epochs)))))
     for block, method in zip(figure.subfigures(blocks, columns, squeeze=False).flat, methods, strict=False):
-        samples = reading.FinishedRun(settings, "introvae", method, seed).samples
+        samples = runs.folder(method, seed).samples
         rows = [("original", samples[f"{part}_originals"])]
         rows += [(f"epoch {e}", samples[f"{part}_epoch_{e}"]) for e in epochs if f"{part}_epoch_{e}" in samples]
         block.suptitle(method, fontsize=8)
@@ -67,12 +59,13 @@ def _faces(settings: Settings, part: str) -> plt.Figure:
     return figure
 
 
-def _quality(settings: Settings, history: pd.DataFrame) -> plt.Figure:
+def introvae_quality(runs: Runs) -> plt.Figure:
     """PSNR, SSIM and pooled NIQE at the report epochs, training and held-out images."""
+    history = Findings(runs).rows
     measures = [("psnr", "PSNR, dB"), ("ssim", "SSIM"), ("niqe", "pooled NIQE (lower is better)")]
     figure, panels = plt.subplots(1, 3, figsize=(WIDTH, 3.0))
     for axes, (measure, label) in zip(panels, measures, strict=True):
-        for method, color in _colors(settings.introvae.methods).items():
+        for method, color in _colors(runs.section.methods).items():
             for part, linestyle in (("train", "-"), ("held_out", "--")):
                 table = _by_seed(history, method, f"{part}_{measure}")
                 name = method if part == "train" else ""
@@ -90,7 +83,16 @@ def _by_seed(history: pd.DataFrame, method: str, column: str) -> pd.DataFrame:
     return rows.pivot_table(index="seed", columns="epoch", values=column).dropna(axis=1)
 
 
-def _course(settings: Settings, history: pd.DataFrame) -> plt.Figure:
+def _courses(runs: Runs) -> pd.DataFrame:
+    """All epochs of all runs, with the columns method and seed."""
+    section = runs.section
+    histories = {
+        (method, seed): runs.folder(method, seed).history for method in section.methods for seed in section.seeds
+    }
+    return pd.concat(histories, names=["method", "seed"]).reset_index(["method", "seed"])
+
+
+def introvae_course(runs: Runs) -> plt.Figure:
     """What the paper does not show: the weights and the KL terms by epoch."""
     panels = [
         ("kl_real", "KL of real images, nats"),
@@ -104,10 +106,11 @@ def _course(settings: Settings, history: pd.DataFrame) -> plt.Figure:
         ("encoder_weight_reconstruction", "share of $L_{AE}$"),
     ]
     weights = [name for name, _ in panels if name.startswith("encoder_weight")]
+    history = _courses(runs)
     shares = history.assign(**{name: history[name] / history[weights].sum(axis=1) for name in weights})
     figure, grid = plt.subplots(3, 3, figsize=(WIDTH, 5.8), sharex=True)
     for axes, (column, label) in zip(grid.flat, panels, strict=True):
-        for method, color in _colors(settings.introvae.methods).items():
+        for method, color in _colors(runs.section.methods).items():
             table = _by_seed(shares, method, column)
             band(axes, table.columns.to_numpy(), table.to_numpy(), color, method)
         axes.set_ylabel(label)
@@ -119,12 +122,12 @@ def _course(settings: Settings, history: pd.DataFrame) -> plt.Figure:
     return figure
 
 
-def _prior(settings: Settings) -> plt.Figure:
+def prior_samples(runs: Runs) -> plt.Figure:
     """Images decoded from the same sixteen draws of the prior, one row per method, from the first seed."""
-    methods = list(settings.introvae.methods)
+    methods = list(runs.section.methods)
     figure, panels = plt.subplots(len(methods), 1, figsize=(WIDTH, 0.55 * len(methods)), squeeze=False)
     for axes, method in zip(panels.flat, methods, strict=True):
-        run = reading.FinishedRun(settings, "introvae", method, settings.introvae.seeds[0])
+        run = runs.folder(method, runs.section.seeds[0])
         last = max((name for name in run.samples if name.startswith("prior_epoch_")), key=_epoch, default=None)
         if last is not None:
             show_images(axes, run.samples[last], method)

@@ -3,25 +3,26 @@
 import pandas as pd
 from matplotlib.axes import Axes
 
-from experiments.analysis import reading
-from experiments.evidence.style import BLACK, BLUE, VERMILION, WIDTH, plt, save
-from experiments.namesakes.findings import REFERENCE, Audit
-from experiments.scale import Settings
+from experiments.evidence.reading import Runs
+from experiments.evidence.style import BLACK, BLUE, VERMILION, WIDTH, plt
+from experiments.namesakes.findings import Findings
+from experiments.namesakes.settings import REFERENCE
 
 
-def five_rules(settings: Settings) -> None:
-    """Draw the figure of the audit."""
-    audit = Audit(settings)
+def namesakes(runs: Runs) -> plt.Figure:
+    """How often two rules order two losses differently, and what each rule weighs."""
+    findings = Findings(runs)
     figure = plt.figure(figsize=(WIDTH, 6.0))
     grid = figure.add_gridspec(2, 1, height_ratios=(1.35, 1))
     above, below = figure.add_subfigure(grid[0]), figure.add_subfigure(grid[1])
     matrices = above.subplots(1, 2, sharey=True)
-    counts = audit.run.metrics
-    _matrix(matrices[0], audit.random, f"{counts['histories']:,} random histories")
-    image = _matrix(matrices[1], audit.recorded, f"{counts['recorded_steps']} steps of an autoencoder")
+    counts = findings.counts
+    _matrix(matrices[0], findings.disagreement("random"), f"{counts['histories']:,} random histories")
+    recorded = f"{counts['recorded_steps']} steps of an autoencoder"
+    image = _matrix(matrices[1], findings.disagreement("recorded"), recorded)
     above.colorbar(image, ax=matrices, label="ordered differently, %", shrink=0.8)
-    _named(below, audit.named)
-    save(figure, reading.figures(settings), "five_rules")
+    _named(below, findings.named)
+    return figure
 
 
 def _matrix(axes: Axes, table: pd.DataFrame, title: str) -> plt.cm.ScalarMappable:

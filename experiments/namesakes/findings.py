@@ -1,60 +1,80 @@
-"""What the audit of the rules called SoftAdapt says: who puts which component first."""
+"""What the audit of the rules called SoftAdapt says: which rule puts which component first."""
 
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from experiments.evidence.reading import FinishedRun
-from experiments.scale import Settings
+from experiments.evidence.reading import FinishedRun, Runs
+from experiments.evidence.statistics import Estimate, share
+from experiments.evidence.summaries import columns_of
+from experiments.namesakes.settings import REFERENCE, NamesakesSettings
 
-REFERENCE = "equation 4"
-"""The rule that the paper uses in training, and the others are held against."""
+
+def rows(run: FinishedRun, section: NamesakesSettings) -> list[dict[str, Any]]:
+    """Rows in two kinds.
+
+    ``pair`` holds the shares of the random histories and of the recorded steps that two rules order differently, and the
+    number of each. ``named`` holds the weights of a rule at the end of a named history.
+    """
+    counts = {name: run.metrics[name] for name in ("histories", "recorded_steps")}
+    kept: list[dict[str, Any]] = [
+        {"kind": "pair", "rule": rule, "other": other, **counts}
+        | {"random": run.metrics["random_disagreement"][rule][other]}
+        | {"recorded": run.metrics["recorded_disagreement"][rule][other]}
+        for rule in section.rules
+        for other in section.rules
+    ]
+    named = run.history[run.history["set"] == "named"]
+    last = named.groupby(["history", "rule"], sort=False).tail(1)[["history", "rule", "weight_first", "weight_second"]]
+    return kept + last.assign(kind="named").to_dict("records")
 
 
-class Audit:
-    """The run of the audit, read once.
+class Findings:
+    """Tables and measurements of the audit.
 
     Args:
-        settings: of the scale.
+        runs: the room's runs.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        self.run = FinishedRun(settings, "five_rules", "default", settings.five_rules.seed)
-        self.rules = list(settings.five_rules.rules)
+    def __init__(self, runs: Runs) -> None:
+        self._rows = runs.rows
+        self.rules = list(runs.section.rules)
 
     @cached_property
-    def random(self) -> pd.DataFrame:
-        """Share of the random histories that two rules order differently: a row and a column for each rule."""
-        return self._matrix("random_disagreement")
+    def _pairs(self) -> pd.DataFrame:
+        return self._rows[self._rows["kind"] == "pair"]
 
-    @cached_property
-    def recorded(self) -> pd.DataFrame:
-        """Share of the recorded steps that two rules order differently."""
-        return self._matrix("recorded_disagreement")
+    @property
+    def counts(self) -> dict[str, int]:
+        """Number of random ``histories`` and of ``recorded_steps``."""
+        return {name: int(self._pairs[name].iloc[0]) for name in ("histories", "recorded_steps")}
 
-    def _matrix(self, key: str) -> pd.DataFrame:
-        return pd.DataFrame(self.run.metrics[key]).loc[self.rules, self.rules]
+    def disagreement(self, among: str) -> pd.DataFrame:
+        """Share of the ``random`` histories or ``recorded`` steps that two rules order differently: a row and a column a rule."""
+        return self._pairs.pivot_table(index="rule", columns="other", values=among).loc[self.rules, self.rules]
 
     @cached_property
     def named(self) -> pd.DataFrame:
         """First component's share of the weights at the end of each named history: a row a rule."""
-        rows = self.run.history[self.run.history["set"] == "named"]
-        last = rows.groupby(["history", "rule"], sort=False).tail(1)
+        last = self._rows[self._rows["kind"] == "named"]
         shares = last["weight_first"] / (last["weight_first"] + last["weight_second"])
         table = last.assign(share=shares).pivot_table(index="rule", columns="history", values="share")
-        return table.loc[self.rules, rows["history"].unique()]
+        return table.loc[self.rules, last["history"].unique()]
 
-    def named_weights(self, rule: str) -> dict[str, float]:
-        """One rule's row of `named`."""
-        return {str(history): float(value) for history, value in self.named.loc[rule].items()}
+    def order_disagreement(self, *, rule: str, reference: str = REFERENCE) -> Estimate:
+        """Share of random histories whose two components `rule` orders otherwise than `reference`, by default equation 4."""
+        count = self.counts["histories"]
+        differing = round(float(self.disagreement("random").loc[rule, reference]) * count)
+        return share(np.arange(count) < differing)
 
-    @cached_property
-    def _orders(self) -> dict[str, np.ndarray]:
-        samples = self.run.samples
-        ends = samples["weights"][:, :, -1]
-        return dict(zip(samples["rules"].tolist(), np.sign(ends[..., 0] - ends[..., 1]), strict=True))
-
-    def orders_otherwise(self, rule: str, reference: str = REFERENCE) -> np.ndarray:
-        """For each random history, whether the two rules put different components first at its end: (n,) booleans."""
-        return self._orders[rule] * self._orders[reference] < 0
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """The rules' weights, and how often they order two components otherwise than equation 4 does."""
+        recorded = self.disagreement("recorded")
+        table = []
+        for rule in self.rules:
+            row = {"rule": rule, **{str(name): float(value) for name, value in self.named.loc[rule].items()}}
+            row |= columns_of("random_share", self.order_disagreement(rule=rule))
+            table.append(row | {"recorded_share": recorded.loc[REFERENCE, rule]})
+        return {"namesakes": pd.DataFrame(table)}

@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from experiments.analysis import lineage, reading
+from experiments.evidence import lineage, reading
 from experiments.evidence.tables import readable
 from experiments.runs.errors import UserError, run_main
 from experiments.runs.files import sha256, write_json, write_text
@@ -67,9 +67,12 @@ def claims_table(folder: Path, figures: Path) -> str:
         "| claim | published | measured, 95 % interval | effect | verdict | |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
-    texts = claims[["published", "unit", "effect_measure", "figure"]].fillna("").to_dict("records")
+    columns = ["published", "unit", "effect_measure", "figure", "failed_runs"]
+    texts = claims.reindex(columns=columns).astype(object).fillna("").to_dict("records")
     for row, text in zip(shown.to_dict("records"), texts, strict=True):
         measured = f"{row['measured']} ({text['unit']})" if row["measured"] else ""
+        if text["failed_runs"]:
+            measured = f"diverged: {text['failed_runs']} runs"
         effect = f"{text['effect_measure']} {row['effect']}" if row["effect"] else ""
         link = f"[figure]({(figures / text['figure']).as_posix()}.png)" if text["figure"] else ""
         cells = [row["statement"], text["published"], measured, effect, f"**{row['verdict']}**", link]

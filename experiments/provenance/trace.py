@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from experiments.analysis import lineage
+from experiments.evidence import lineage
 from experiments.evidence.reading import read_provenance
 from experiments.runs.errors import UserError, run_main
 from experiments.runs.files import sha256

@@ -18,7 +18,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from experiments.analysis import lineage, reading
+from experiments.evidence import lineage, reading
 from experiments.runs.errors import UserError, run_main
 from experiments.runs.files import leftovers, sha256
 from experiments.runs.progress import progress_bar

@@ -83,7 +83,7 @@ def random_state() -> dict[str, Any]:
 
     Of the GPUs, that of this process's own: the ranks of a data-parallel training draw alike, each on its own GPU.
     """
-    name, words, *rest = np.random.get_state(legacy=True)
+    name, words, *rest = np.random.get_state(legacy=True)  # noqa: NPY002 - a rule or data set may draw from it
     state: dict[str, Any] = {
         "torch": torch.get_rng_state(),
         "numpy": [name, torch.from_numpy(np.array(words, dtype=np.int64)), *rest],
@@ -98,7 +98,7 @@ def restore_random_state(state: Mapping[str, Any]) -> None:
     """Restore what `random_state` returned."""
     torch.set_rng_state(state["torch"])
     name, words, *rest = state["numpy"]
-    np.random.set_state((name, words.numpy().astype(np.uint32), *rest))
+    np.random.set_state((name, words.numpy().astype(np.uint32), *rest))  # noqa: NPY002
     random.setstate(state["python"])
     if "cuda" in state:
         torch.cuda.set_rng_state(state["cuda"])

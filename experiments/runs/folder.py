@@ -327,7 +327,7 @@ class Run:
             return
         self.start()
         began = time.monotonic()
-        content = {"config": self.config, "data": self.data, "state": dict(state)}
+        content: dict[str, Any] = {"config": self.config, "data": self.data, "state": dict(state)}
         content |= {"history": self.history, "seconds": self.seconds}
         checkpoints.write(self.folder, content | {"random": checkpoints.random_state()})
         self._saved = time.monotonic()

@@ -18,7 +18,8 @@ LAST = SETTINGS.sparse_autoencoder.epochs
 def runs(rows):
     """A history of final epochs from (method, seed, l1, mse, pcc)."""
     table = pd.DataFrame(rows, columns=["method", "seed", "test_l1", "test_mse", "test_pcc"])
-    return table.assign(epoch=LAST, validation_pcc=table["test_pcc"])
+    others = {"train_mse": 0.01, "validation_mse": 0.01, "train_seconds": 1.0, "verdict": ""}
+    return table.assign(epoch=LAST, validation_pcc=table["test_pcc"], **others)
 
 
 def test_places_are_read_off_the_line_between_the_lambdas():
@@ -82,14 +83,15 @@ def test_sensitivity_shows_the_claims_that_another_setting_judges_too(tmp_path):
 
     def write(folder, rows):
         folder.mkdir()
-        pd.DataFrame([[*row, 0.0, 1.0, 5, "dB", "reproduced"] for row in rows], columns=columns).to_csv(
-            folder / "claims.csv", index=False
-        )
+        rows = [[*row, 0.0, 1.0, 5, "dB", "not reproduced" if row[0] == "e" else "inconclusive"] for row in rows]
+        pd.DataFrame(rows, columns=columns).to_csv(folder / "claims.csv", index=False)
 
-    write(tmp_path / "own", [("b", 0.5), ("a", 0.4), ("c", None)])
-    write(tmp_path / "wide", [("a", 0.3), ("c", None), ("d", 0.1)])
+    write(tmp_path / "own", [("b", 0.5), ("a", 0.4), ("c", None), ("e", 0.2)])
+    write(tmp_path / "wide", [("a", 0.3), ("c", None), ("d", 0.1), ("e", None)])  # e: a verdict, since runs diverged
     table = sensitivity(tmp_path / "own" / "claims.csv", {"wide": "wider"}, tmp_path)
-    assert table[["id", "setting", "measured"]].to_numpy().tolist() == [
+    assert table[["id", "setting", "measured"]].fillna(-1).to_numpy().tolist() == [
         ["a", "as in this document", 0.4],
         ["a", "wider", 0.3],
+        ["e", "as in this document", 0.2],
+        ["e", "wider", -1],
     ]

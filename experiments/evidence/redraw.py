@@ -1,0 +1,49 @@
+"""Make tables, claims and figures of a scale from its committed rows alone, ``results/reference/<scale>/runs.csv``.
+
+Figures of images, trajectories and whole courses need the run folders, which are not committed; they are named and left out.
+"""
+
+import sys
+
+from experiments.evidence import claims, figures, reading, tables
+from experiments.runs.errors import run_main
+from experiments.scale import Settings
+
+
+def redraw(settings: Settings) -> list[str]:
+    """Write everything that needs no run folder; return the names of the figures that do.
+
+    Raises:
+        UserError: if the scale has no committed rows.
+    """
+    table = reading.REFERENCE / settings.scale / "runs.csv"
+    findings: dict[str, object] = {}
+    left_out = []
+    for room in settings.rooms:
+        module = reading.open_room(room, "findings")
+        if module is None:
+            continue
+        runs = reading.Runs(settings, room, table)
+        findings[room] = module.Findings(runs)
+        tables.make(runs, reading.results(settings) / "tables")
+        for name in reading.captions(room, "figures"):
+            try:
+                figures.make(runs, reading.figures(settings), [name])
+            except reading.Missing:
+                left_out.append(name)
+    claims.write(settings, findings)
+    return left_out
+
+
+def main() -> None:
+    """Entry point of ``python -m experiments.evidence.redraw``."""
+    command = reading.command_line("redraw", "Make tables, claims and figures of a scale from its committed rows.")
+    with command.recorded():
+        left_out = redraw(command.settings)
+    print(f"tables and claims: {reading.results(command.settings)}; figures: {reading.figures(command.settings)}")
+    if left_out:
+        print(f"not drawn, since they need the run folders: {', '.join(left_out)}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    run_main(main)
