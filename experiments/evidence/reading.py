@@ -81,11 +81,6 @@ def figures(settings: scale.Settings) -> Path:
     return Path("figures", settings.scale)
 
 
-def captions(room: str, kind: str) -> list[str]:
-    """Names of a room's ``figures`` or ``tables``: its captions are the list of them."""
-    return sorted(path.stem for path in Path("experiments", room, "captions", kind).glob("*.rst"))
-
-
 def open_room(room: str, part: str) -> Any:
     """Import ``findings`` or ``figures`` of a room by name; None if the room has no such file."""
     if not Path("experiments", room, f"{part}.py").exists():

@@ -121,7 +121,9 @@ def _duration(seconds: float) -> str:
 
 def follow(logger: logging.Logger, counts: Mapping[str, int], minutes: Mapping[str, float]) -> None:
     """Let `JobLines` stand before Snakemake's handler of the screen, where it has one: another logger takes its place."""
-    for screen in [handler for handler in logger.handlers if handler.name == "DefaultStreamHandler"]:
+    for screen in list(logger.handlers):
+        if screen.name != "DefaultStreamHandler" or not isinstance(screen, logging.StreamHandler):
+            continue
         logger.removeHandler(screen)
         logger.addHandler(JobLines(screen, counts, minutes))
 
