@@ -5,7 +5,8 @@ import struct
 from pathlib import Path
 
 import numpy as np
-import yaml
+
+from experiments import scale
 
 
 def idx_bytes(array: np.ndarray) -> bytes:
@@ -58,8 +59,7 @@ def make_celeba(data_dir: Path) -> Path:
 
 def tiny_settings(data_dir: Path) -> dict:
     """The smoke scale made smaller still, on the made data."""
-    with open("config/smoke.yaml", encoding="utf-8") as file:
-        values = yaml.safe_load(file)
+    values = scale.read("config/smoke.yaml")
     values["data_dir"] = str(data_dir)
     values["digit_classifier"] |= {"train_images": 400, "batch_size": 20, "minimum_accuracy": 50.0}
     values["sparse_autoencoder"] |= {"train_images": 300, "validation_images": 100, "test_images": 100}

@@ -100,11 +100,6 @@ def figures(settings: scale.Settings) -> Path:
     return Path("figures", settings.scale)
 
 
-def captions(room: str, kind: str) -> list[str]:
-    """Names of a room's ``figures`` or ``tables``: its captions are the list of them."""
-    return sorted(path.stem for path in (ROOT / "experiments" / room / "captions" / kind).glob("*.rst"))
-
-
 def has_part(room: str, part: str) -> bool:
     """Whether a room has the file ``findings`` or ``figures``."""
     return (ROOT / "experiments" / room / f"{part}.py").exists()

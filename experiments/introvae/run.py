@@ -40,6 +40,9 @@ SHOWN_IMAGES = 8
 PRISTINE_IMAGES = 1000
 """Training images, at most, to which the pristine model of a small block size is fitted."""
 
+MEASURES = ("psnr", "ssim", "niqe")
+"""What is measured on images: quality, by which no run diverges. A perfect image has an infinite PSNR."""
+
 COLLAPSED_KL = 1.0
 """Nats: a posterior this close to the prior says nothing of its image."""
 
@@ -114,7 +117,7 @@ def run(request: Request) -> None:
                     losses |= _named_weights("generator", balance_generator)
                 loop.add(losses)
             row: dict[str, Any] = {"phase": "warmup" if warmup else "adversarial", **loop.means()}
-            diverged = not all(np.isfinite(value) for value in row.values() if isinstance(value, float))
+            diverged = verdict(row) == "diverged"
             if epoch in settings.report_epochs and not diverged:
                 if settings.batch_statistics == "recomputed":
                     recompute_batch_statistics(
@@ -145,8 +148,8 @@ def verdict(row: dict[str, Any]) -> str:
     prior, so that all reconstructions are alike. ``margin passed``: every reconstruction and sample lies beyond the margin,
     the hinge is zero and nothing pushes them further: an adversarial part without an adversary. Else ``trained``.
     """
-    measured = {name: value for name, value in row.items() if isinstance(value, float) and not name.endswith("_niqe")}
-    if not all(map(math.isfinite, measured.values())):  # NIQE has no value for constant images
+    trained = [value for name, value in row.items() if isinstance(value, float) and not name.endswith(MEASURES)]
+    if not all(map(math.isfinite, trained)):
         return "diverged"
     if row["kl_real"] < COLLAPSED_KL:
         return "posterior collapsed"

@@ -188,17 +188,16 @@ def adversarial_step(
     balance_encoder(encoder_losses).backward(inputs=_changed_by(networks.encoder_optimizer), retain_graph=True)
     networks.encoder_optimizer.step()
 
-    encoder = networks.encoder.requires_grad_(False)  # the generator's update needs gradients through it, not of it
-    with autocast(images, settings):
-        generator_losses = ranks.average(
-            generator_loss_components(
-                kl_divergence(*encoder(reconstructed)), kl_divergence(*encoder(sampled)), reconstruction
+    with _frozen(networks.encoder) as frozen:  # the generator's update needs gradients through it, not of it
+        with autocast(images, settings):
+            generator_losses = ranks.average(
+                generator_loss_components(
+                    kl_divergence(*frozen(reconstructed)), kl_divergence(*frozen(sampled)), reconstruction
+                )
             )
-        )
-    networks.generator_optimizer.zero_grad()
-    balance_generator(generator_losses).backward(inputs=_changed_by(networks.generator_optimizer))
-    networks.generator_optimizer.step()
-    encoder.requires_grad_(True)
+        networks.generator_optimizer.zero_grad()
+        balance_generator(generator_losses).backward(inputs=_changed_by(networks.generator_optimizer))
+        networks.generator_optimizer.step()
     observed = {
         "kl_reconstructed": kl_reconstructed.mean(),
         "kl_sampled": kl_sampled.mean(),
@@ -208,6 +207,15 @@ def adversarial_step(
     observed["kl_fake"] = generator_losses["kl_fake"]
     observed |= {f"gradient_norm_{name}": _gradient_norm(getattr(networks, name)) for name in _NETWORKS}
     return {name: value.detach() for name, value in (encoder_losses | observed).items()}
+
+
+@contextmanager
+def _frozen(network: nn.Module) -> Iterator[nn.Module]:
+    """Inside, the network's parameters need no gradients; afterwards they do again, whatever happened."""
+    try:
+        yield network.requires_grad_(False)
+    finally:
+        network.requires_grad_(True)
 
 
 def _gradient_norm(network: nn.Module) -> Tensor:
@@ -252,9 +260,11 @@ def _cumulative_averages(network: nn.Module) -> Iterator[None]:
     for layer in layers:
         layer.reset_running_stats()
         layer.momentum = None
-    yield
-    for layer, momentum in zip(layers, momenta, strict=True):
-        layer.momentum = momentum
+    try:
+        yield
+    finally:
+        for layer, momentum in zip(layers, momenta, strict=True):
+            layer.momentum = momentum
 
 
 def reconstruct(networks: Networks, images: Tensor, settings: IntroVAESettings) -> Tensor:

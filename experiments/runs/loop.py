@@ -38,7 +38,7 @@ class Loop:
     """Trains by epochs of batches, and resumes at any step.
 
     Args:
-        folder: run folder. A checkpoint in it is restored here, into `parts` too.
+        folder: run folder. A checkpoint in it is restored here, into `parts` too; one of other data is refused.
         parts: everything that training changes, by name; saved in checkpoints.
         description: what the progress bar says.
         epochs: number of passes over the items.

@@ -1,7 +1,8 @@
 """The files that numbers come from, derived from imports: a change in one makes a run stale, and is part of its identity.
 
 The imports are read from the source text, so that torch need not be loaded. An import below ``if TYPE_CHECKING`` runs
-nothing and is not followed. Left out are files whose effect shows elsewhere: settings, by their values in the run's identity,
+nothing and is not followed, nor is the file of a package that only stands in the name of an imported module: ``softadapt`` in
+``softadapt.ranks``. Left out are files whose effect shows elsewhere: settings, by their values in the run's identity,
 and ``experiments/runs``, which starts, saves and records runs but computes no numbers, except for the training loop. Files
 that are found by name are added: weighting rules that the settings name, and data files that a module lists in
 ``DATA_FILES``.
@@ -64,9 +65,9 @@ def _left_out(path: Path) -> bool:
 def _imports(tree: ast.AST, package: str) -> Iterator[str]:
     """Names of the modules that a file may import, with the names imported from them, since these may be modules too."""
     for node in ast.iter_child_nodes(tree):
-        if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
-            continue
-        if isinstance(node, ast.Import):
+        if isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
+            yield from _imports(ast.Module(node.orelse, []), package)
+        elif isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
@@ -79,8 +80,11 @@ def _imports(tree: ast.AST, package: str) -> Iterator[str]:
 
 def _data_files(tree: ast.Module) -> list[str]:
     for node in tree.body:
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "DATA_FILES":
-            return list(ast.literal_eval(node.value))
+        targets = (
+            node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+        )
+        if [ast.unparse(target) for target in targets] == ["DATA_FILES"]:
+            return list(ast.literal_eval(node.value))  # type: ignore[attr-defined]
     return []
 
 
@@ -91,5 +95,5 @@ def _paths_of(module: str) -> list[Path]:
     package = place / "__init__.py"
     if package.is_file():
         code = ast.parse(package.read_text(encoding="utf-8")).body
-        return [package] if len(code) > 1 else []  # of most packages this file holds a docstring at most
+        return [package] if any(not isinstance(node, ast.Expr) for node in code) else []
     return [place.with_suffix(".py")] if place.with_suffix(".py").is_file() else []

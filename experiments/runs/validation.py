@@ -16,7 +16,7 @@ class _Loader(yaml.SafeLoader):
     """YAML's safe loader, which refuses a key that is given twice instead of keeping the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]  # type: ignore[no-untyped-call]
         repeated = [key for position, key in enumerate(keys) if key in keys[:position]]
         if repeated:
             raise yaml.MarkedYAMLError(problem=f"key {repeated[0]} is given twice", problem_mark=node.start_mark)
@@ -85,6 +85,5 @@ def _suggest(unknown: str, model: type[BaseModel], location: tuple[int | str, ..
 
 def model_in(annotation: Any) -> type[BaseModel] | None:
     """The model that an annotation names, as in ``Model`` and ``Model | None``; None for any other type."""
-    union = get_origin(annotation) in (Union, UnionType)
-    candidates = get_args(annotation) if union else [annotation]
+    candidates = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else [annotation]
     return next((each for each in candidates if isinstance(each, type) and issubclass(each, BaseModel)), None)

@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from experiments.gradient_descent.run import Descent, advance, sobol_starts
 from experiments.gradient_descent.settings import GradientDescentSettings
@@ -36,9 +36,10 @@ from experiments.introvae.updates import adversarial_step, build_networks
 from experiments.runs.command_line import Request
 from experiments.runs.folder import Run
 from experiments.runs.progress import progress_bar
+from experiments.runs.room import Context
 from experiments.sparse_autoencoder.settings import SparseAutoencoderSettings
 from experiments.step_cost.settings import TIMED
-from experiments.weightings import build
+from experiments.weightings import fixed, softadapt
 from models import introvae
 from models.objectives import ROSENBROCK
 from models.sparse_autoencoder import COMPONENTS, SparseAutoencoder, loss_components
@@ -134,11 +135,11 @@ def sides_of(experiment: str, settings: Any, seed: int) -> Sides:
     return build[experiment](settings, seed)  # type: ignore[operator]
 
 
-def weighting(method: str, names: tuple[str, ...]) -> dict[str, Any]:
-    """Settings of the method's weighting rule."""
+def weighting(method: str, names: tuple[str, ...]) -> nn.Module:
+    """Build the method's weighting rule."""
     if method == "fixed":
-        return {"rule": "fixed", "weights": dict.fromkeys(names, 1.0)}
-    return {"rule": "softadapt", "variant": "loss_weighted", "beta": BETA}
+        return fixed.Settings(rule="fixed", weights=dict.fromkeys(names, 1.0)).build(Context(names))
+    return softadapt.Settings(rule="softadapt", variant="loss_weighted", beta=BETA).build(Context(names))
 
 
 def descent_sides(settings: GradientDescentSettings, seed: int) -> Sides:
@@ -180,7 +181,7 @@ def autoencoder_sides(settings: SparseAutoencoderSettings, seed: int) -> Sides:
         whole = torch.arange(len(train) - len(train) % min(settings.batch_size, len(train)))
         batches = itertools.cycle(whole[torch.randperm(len(whole))].split(settings.batch_size))
         model = SparseAutoencoder(784, settings.hidden_units)
-        balance = build(weighting(method, COMPONENTS), COMPONENTS)
+        balance = weighting(method, COMPONENTS)
         optimizer = torch.optim.Adam(model.parameters(), settings.learning_rate, fused=True)
         sums = torch.zeros(3)
 
@@ -209,9 +210,7 @@ def introvae_sides(settings: IntroVAESettings, seed: int) -> Sides:
         torch.manual_seed(seed)
         images = torch.rand(shape, device=device).contiguous(memory_format=torch.channels_last)
         networks = build_networks(settings, channels, device)
-        encoder, generator = (
-            build(weighting(method, names), names).to(device) for names in introvae.COMPONENTS.values()
-        )
+        encoder, generator = (weighting(method, names).to(device) for names in introvae.COMPONENTS.values())
         return lambda: adversarial_step(networks, images, encoder, generator, settings, MARGIN)
 
     calls = weighting_calls(list(introvae.COMPONENTS.values()), device)
@@ -222,7 +221,7 @@ def weighting_calls(losses: list[tuple[str, ...]], device: Any = None) -> dict[s
     """By method, the weighting of losses with these component names, one after another, each with its backward."""
 
     def make_call(method: str) -> Work:
-        balances = [build(weighting(method, names), names).to(device) for names in losses]
+        balances = [weighting(method, names).to(device) for names in losses]
         leaves = [{name: torch.ones((), device=device, requires_grad=True) for name in names} for names in losses]
 
         def call() -> None:

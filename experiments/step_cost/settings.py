@@ -29,10 +29,6 @@ class StepCostSettings(Section):
     warmup_pairs: int = Field(ge=2, description="first pairs of every experiment, not recorded")
     calls_in_a_row: int = Field(gt=0, description="calls of the weighting that are timed as one, once a pair")
 
-    def weightings(self, name: str) -> list[str]:
-        """The two rules that are timed."""
-        return ["fixed", "softadapt"]
-
     def identity(self, variant: Mapping[str, str], scale: Any) -> dict[str, Any]:
         """Its own settings and the sizes of the experiments that it times."""
         not_timed = {"seed", "seeds", "lambdas", "methods"}

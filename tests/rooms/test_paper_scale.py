@@ -18,9 +18,9 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import cost
-from experiments import introvae
-from experiments import introvae_updates as updates
-from experiments.scale import load
+from commands import run_room
+from experiments.introvae import updates
+from experiments.scale import load, read
 from experiments.weightings import build
 from models.introvae import COMPONENTS, Encoder, Generator
 
@@ -61,14 +61,13 @@ def test_the_scale_is_the_papers():
 
 def test_one_step_of_the_papers_networks_on_a_cpu(tmp_path, made_celeba, monkeypatch):
     """Everything of the config but the data folder, the batch and the number of epochs, one step each."""
-    with open(PAPER, encoding="utf-8") as file:
-        values = yaml.safe_load(file) | {"data_dir": str(made_celeba)}
+    values = read(PAPER) | {"data_dir": str(made_celeba)}
     config = tmp_path / "paper.yaml"
     config.write_text(yaml.safe_dump(values))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     run = tmp_path / "run"
     options = ["--batch-size", "3", "--epochs", "4", "--report-epochs", "[1, 2, 3, 4]", "--evaluated-images", "4"]
-    introvae.main(["--config", str(config), "--output", str(run), *options])
+    run_room("introvae", "--config", config, "--output", run, *options)
 
     assert {path.name for path in run.iterdir()} >= {
         "config.yaml",

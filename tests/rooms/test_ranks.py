@@ -11,10 +11,9 @@ import torch
 from torch import distributed, nn
 from torch.multiprocessing import spawn
 
-from experiments import introvae
-from experiments.scale import load
+from commands import run_room
 from experiments.data import orl_faces
-from experiments.runs.errors import UserError
+from experiments.introvae.ranks import Ranks, open_ranks
 from experiments.introvae.updates import (
     adversarial_step,
     build_balances,
@@ -22,8 +21,9 @@ from experiments.introvae.updates import (
     recompute_batch_statistics,
     warmup_step,
 )
-from experiments.introvae.ranks import Ranks, open_ranks
+from experiments.runs.errors import UserError
 from experiments.runs.folder import Run
+from experiments.scale import load
 
 CPU = torch.device("cpu")
 COUNT = 2
@@ -124,7 +124,7 @@ def train(rank, folder, config, checksum, options):
     os.environ["WORLD_SIZE"] = str(COUNT)
     join(rank, folder)
     arguments = ["--config", config, *options, "--checkpoint-interval", "0", "--output"]
-    introvae.main([*arguments, f"{folder}/undisturbed"])
+    run_room("introvae", *arguments, f"{folder}/undisturbed")
     due, asked = Run.due, []
 
     def die(self):
@@ -136,15 +136,15 @@ def train(rank, folder, config, checksum, options):
 
     Run.due = property(die)
     with pytest.raises(Killed):
-        introvae.main([*arguments, f"{folder}/killed"])
+        run_room("introvae", *arguments, f"{folder}/killed")
     Run.due = due
     distributed.barrier()
     torch.rand(5 * rank + 1)  # whatever the processes do before they resume
-    introvae.main([*arguments, f"{folder}/killed"])
+    run_room("introvae", *arguments, f"{folder}/killed")
     with pytest.raises(UserError, match="batch_size 63: the 2 ranks share a batch"):
-        introvae.main([*arguments, f"{folder}/refused", "--batch-size", "63"])
+        run_room("introvae", *arguments, f"{folder}/refused", "--batch-size", "63")
     with pytest.raises(UserError, match=r"normalization batch: .*--normalization group"):
-        introvae.main([*arguments, f"{folder}/refused", "--normalization", "batch"])
+        run_room("introvae", *arguments, f"{folder}/refused", "--normalization", "batch")
     with pytest.raises(UserError, match=r"the checkpoint differs between the ranks \(\[0, 1\]\)"):
         Ranks(rank, COUNT, CPU).check_same(rank, "the checkpoint")
     distributed.destroy_process_group()
@@ -153,7 +153,7 @@ def train(rank, folder, config, checksum, options):
 def test_a_run_of_two_ranks_is_that_of_one_and_resumes_exactly(tmp_path, tiny_config, made_faces, double):
     options = ["--normalization", "group", "--method", "softadapt"]
     spawn(train, (str(tmp_path), str(tiny_config), orl_faces.CHECKSUM, options), COUNT)
-    introvae.main(["--config", str(tiny_config), "--output", str(tmp_path / "alone"), *options])
+    run_room("introvae", "--config", tiny_config, "--output", tmp_path / "alone", *options)
     for name in ("metrics.json", "history.csv", "config.yaml"):
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "undisturbed" / name).read_bytes()
     assert not (tmp_path / "refused").exists()

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from experiments import gradient_descent as gd
+from experiments.gradient_descent import run as gd
+from experiments.gradient_descent.settings import METHODS, STEP_RULES
 from experiments.scale import load
 from models.objectives import BEALE, ROSENBROCK
 
@@ -14,7 +15,7 @@ SETTINGS = load("config/smoke.yaml").gradient_descent
 def written_out(function, method, step_rule, start, step_size, beta, settings):
     """One trajectory in plain numpy, equation by equation; returns the steps to converge."""
     x = np.array(start)
-    variant = gd.METHODS[method]
+    variant, normalize = METHODS[method]
     old = None
     for step in range(settings.max_steps + 1):
         if not np.linalg.norm(x - function.minimiser) <= settings.divergence_radius:
@@ -24,11 +25,11 @@ def written_out(function, method, step_rule, start, step_size, beta, settings):
         f = function.components(torch.tensor(x)).numpy()
         g = function.gradients(torch.tensor(x)).numpy()
         weights = np.ones(len(f))
-        if variant is not None and old is not None:
+        if variant and old is not None:
             s = f - old["f"]
-            if variant[1]:
+            if normalize:
                 s = s / (np.abs(s).sum() + 1e-8)
-            z = np.exp(beta * s - (beta * s).max()) * (f if variant[0] == "loss_weighted" else 1)
+            z = np.exp(beta * s - (beta * s).max()) * (f if variant == "loss_weighted" else 1)
             weights = len(f) * z / z.sum()
         direction = weights @ g
         eta = step_size
@@ -45,8 +46,8 @@ def written_out(function, method, step_rule, start, step_size, beta, settings):
 
 
 @pytest.mark.parametrize("function", [ROSENBROCK, BEALE], ids=["rosenbrock", "beale"])
-@pytest.mark.parametrize("step_rule", gd.STEP_RULES)
-@pytest.mark.parametrize("method", gd.METHODS)
+@pytest.mark.parametrize("step_rule", STEP_RULES)
+@pytest.mark.parametrize("method", METHODS)
 def test_the_batch_counts_the_steps_of_trajectories_written_out(function, step_rule, method):
     """Forty steps only: beyond that, rounding grows to different paths where Barzilai-Borwein steps are chaotic."""
     settings = SETTINGS.model_copy(update={"max_steps": 40, "tolerance": 0.3})

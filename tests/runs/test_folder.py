@@ -11,7 +11,7 @@ import pytest
 import torch
 import yaml
 
-from experiments import checkpoints, runs
+from experiments.runs import checkpoints, folder
 from experiments.runs.checkpoints import random_state, restore_random_state
 from experiments.runs.errors import Interrupted, UserError
 from experiments.runs.files import atomic_path, sha256, write_json, write_text
@@ -39,12 +39,13 @@ def test_json_refuses_nan(tmp_path):
 def test_results_are_whole_and_metrics_come_last(tmp_path, monkeypatch):
     run = Run(tmp_path / "run", CONFIG)
     run.history = [{"epoch": 1, "loss": 0.1 + 0.2}, {"epoch": 2, "loss": 1e-12, "psnr": 3.0}]
-    monkeypatch.setattr(runs, "sha256", lambda path: (_ for _ in ()).throw(OSError("disk full")))
+    monkeypatch.setattr(folder, "sha256", lambda path: (_ for _ in ()).throw(OSError("disk full")))
     with pytest.raises(OSError, match="disk full"):
         run.finish({"loss": 1.0}, samples={"a": np.ones(3)})
     assert not run.finished
     monkeypatch.undo()
-    run.finish({"loss": 1.0}, samples={"a": np.ones(3)}, data_checksums={"d": "0"}, times={"train": 1.0})
+    run.data = {"d": "0"}
+    run.finish({"loss": 1.0}, samples={"a": np.ones(3)}, times={"train": 1.0})
     assert run.finished
     assert (run.folder / "history.csv").read_text() == "epoch,loss,psnr\n1,0.30000000000000004,\n2,1e-12,3.0\n"
     provenance = json.loads((run.folder / "provenance.json").read_text())
@@ -104,7 +105,7 @@ def test_a_folder_that_cannot_be_is_one_line(tmp_path, below):
 
 def test_a_run_of_other_code_is_another_run(tmp_path, monkeypatch):
     Run(tmp_path, CONFIG).save({"epoch": 1})
-    monkeypatch.setattr(runs, "code_fingerprint", lambda experiment, rules: "changed")
+    monkeypatch.setattr(folder, "code_fingerprint", lambda experiment, rules: "changed")
     with pytest.raises(UserError, match="differ in code"):
         Run(tmp_path, CONFIG)
 
@@ -143,8 +144,8 @@ def test_a_run_that_lacks_a_result_is_not_finished(tmp_path, name):
 
 def test_provenance_is_of_the_time_when_the_run_began(tmp_path, monkeypatch):
     run = Run(tmp_path, CONFIG)
-    commit = runs.provenance()["commit"]
-    monkeypatch.setattr(runs, "environment", lambda: {"commit": "another"})
+    commit = folder.provenance()["commit"]
+    monkeypatch.setattr(folder, "environment", lambda: {"commit": "another"})
     run.finish({"loss": 1.0})
     assert json.loads((tmp_path / "provenance.json").read_text())["commit"] == commit
 
@@ -243,7 +244,7 @@ def test_history_and_seconds_survive_a_checkpoint(tmp_path):
 
 def test_a_checkpoint_is_due_after_the_interval_and_never_costs_more_than_a_share(tmp_path, monkeypatch):
     now = [100.0]
-    monkeypatch.setattr(runs.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(folder.time, "monotonic", lambda: now[0])
     run = Run(tmp_path, CONFIG, checkpoint_interval=20.0)
     now[0] += 19
     assert not run.due

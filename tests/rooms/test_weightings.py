@@ -11,8 +11,8 @@ import torch
 import yaml
 
 from experiments.runs.errors import UserError
-from experiments.runs.room import WEIGHTINGS_FOLDER
-from experiments.runs.sources import rules_of, source_files
+from experiments.runs.room import WEIGHTINGS_FOLDER, rules_of
+from experiments.runs.sources import run_files
 from experiments.weightings import Context, build
 
 NAMES = ("a", "b")
@@ -181,9 +181,9 @@ def test_random_weights_differ_between_steps_and_networks_and_repeat_with_the_se
 
 
 def test_a_new_rule_makes_no_run_of_another_stale():
-    swapped = {path.name for path in source_files("introvae", ["softadapt_swapped"])}
+    swapped = {path.name for path in run_files("introvae", ["softadapt_swapped"])}
     assert {"softadapt_swapped.py", "softadapt.py", "functional.py", "introvae.py"} <= swapped
-    random = {path.name for path in source_files("introvae", ["random_weights"])}
+    random = {path.name for path in run_files("introvae", ["random_weights"])}
     assert {"random_weights.py", "_random_stream.py"} <= random
     assert not {"softadapt.py", "functional.py"} & random
     method = {"margin": 1.0, "encoder": {"rule": "fixed"}, "generator": {"rule": "random_weights"}}
