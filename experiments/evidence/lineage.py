@@ -82,13 +82,27 @@ def recording(path: Path, command: str, config: str, modules: Sequence[str]) -> 
         inputs=recorder.inputs,
         runs=recorder.runs,
     )
+    _supersede(path.parent, recorder.outputs)
     write_json(path, record.model_dump())
+
+
+def _supersede(folder: Path, outputs: set[str]) -> None:
+    """Take outputs that were written anew out of the other records: they are no longer those commands' work."""
+    for path, record in _records(folder).items():
+        if outputs & record.outputs.keys():
+            kept = {name: digest for name, digest in record.outputs.items() if name not in outputs}
+            if kept:
+                write_json(path, record.model_dump() | {"outputs": kept})
+            else:
+                path.unlink()
 
 
 def noted(path: Path | str) -> Path:
     """Return `path`, a file about to be read, and note it with the SHA-256 that it has now."""
     recorder = _under_way.get()
-    if recorder is not None and name_of(path) not in recorder.inputs and Path(path).exists():  # else the reader complains
+    if (
+        recorder is not None and name_of(path) not in recorder.inputs and Path(path).exists()
+    ):  # else the reader complains
         recorder.inputs[name_of(path)] = sha256(path)
     return Path(path)
 
@@ -127,7 +141,11 @@ def records(name: str) -> dict[Path, Record]:
     Raises:
         UserError: if a record is damaged.
     """
-    return {path: _load(path) for path in sorted(Path("results", name, "lineage").glob("*.json"))}
+    return _records(Path("results", name, "lineage"))
+
+
+def _records(folder: Path) -> dict[Path, Record]:
+    return {path: _load(path) for path in sorted(folder.glob("[!.]*.json"))}
 
 
 def _load(path: Path) -> Record:

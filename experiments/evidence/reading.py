@@ -9,7 +9,7 @@ import functools
 import importlib
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -146,7 +146,17 @@ def read_provenance(folder: Path) -> dict[str, Any]:
     return record
 
 
-def machine_of(record: dict[str, Any]) -> dict[str, Any]:
+def on_one_thread(record: Mapping[str, Any]) -> bool:
+    """Whether a run took one thread of a processor and no GPU, so that its time is one thread's."""
+    return record["threads"] == 1 and record["gpu"] is None
+
+
+def machine_name(record: Mapping[str, Any]) -> str:
+    """The processor of a run, and its GPU if it had one."""
+    return f"{record['cpu']} with {record['gpu']}" if record["gpu"] else str(record["cpu"])
+
+
+def machine_of(record: Mapping[str, Any]) -> dict[str, Any]:
     """The entries of `MACHINE` in a run's provenance; None for those that it lacks."""
     return {key: record.get(key) for key in MACHINE}
 

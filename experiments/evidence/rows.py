@@ -65,7 +65,8 @@ def text_of(rows: Iterable[Mapping[str, Any]]) -> str:
     """Rows as CSV: floats in their shortest exact form, ``nan`` for NaN, nothing where a row has no such column."""
     rows = list(rows)
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
+    columns = dict.fromkeys([*reading.IDENTITY, *(key for row in rows for key in row)])
+    writer = csv.DictWriter(text, list(columns), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()

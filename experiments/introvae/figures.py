@@ -32,6 +32,13 @@ def _colors(methods: Iterable[str]) -> dict[str, Any]:
     return dict(zip(names, few if len(names) <= len(few) else many, strict=False))
 
 
+def _titled(figure: plt.Figure, runs: Runs) -> plt.Figure:
+    """The figure, with the scale's label as its title if it has one. The label is plain text, not a formula."""
+    if runs.settings.label:
+        figure.suptitle(runs.settings.label, fontsize=8, parse_math=False)
+    return figure
+
+
 def figure_3_train_faces(runs: Runs) -> plt.Figure:
     """Figure 3."""
     return _faces(runs, "train")
@@ -56,7 +63,7 @@ def _faces(runs: Runs, part: str) -> plt.Figure:
         block.suptitle(method, fontsize=8)
         for axes, (label, images) in zip(block.subplots(len(rows), 1, squeeze=False).flat, rows, strict=True):
             show_images(axes, images, label)
-    return figure
+    return _titled(figure, runs)
 
 
 def introvae_quality(runs: Runs) -> plt.Figure:
@@ -74,7 +81,7 @@ def introvae_quality(runs: Runs) -> plt.Figure:
     handles, labels = panels[0].get_legend_handles_labels()
     title = "solid: training, dashed: held out"
     figure.legend(handles, labels, loc="outside lower center", ncols=4, title=title, title_fontsize=7)
-    return figure
+    return _titled(figure, runs)
 
 
 def _by_seed(history: pd.DataFrame, method: str, column: str) -> pd.DataFrame:
@@ -119,7 +126,7 @@ def introvae_course(runs: Runs) -> plt.Figure:
         axes.set_xlabel("epoch")
     handles, labels = grid[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4)
-    return figure
+    return _titled(figure, runs)
 
 
 def prior_samples(runs: Runs) -> plt.Figure:
@@ -131,7 +138,7 @@ def prior_samples(runs: Runs) -> plt.Figure:
         last = max((name for name in run.samples if name.startswith("prior_epoch_")), key=_epoch, default=None)
         if last is not None:
             show_images(axes, run.samples[last], method)
-    return figure
+    return _titled(figure, runs)
 
 
 def _epoch(name: str) -> int:
