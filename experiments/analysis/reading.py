@@ -194,7 +194,12 @@ def histories(settings: Settings, experiment: str) -> pd.DataFrame:
             finished = FinishedRun(settings, experiment, method, seed)
             seconds = finished.provenance["times"]["train"]
             ending = {"method": method, "seed": seed, "train_seconds": seconds}
-            parts.append(finished.history.assign(**ending, verdict=finished.metrics.get("verdict", "")))
+            history = finished.history
+            if (
+                history.empty
+            ):  # it diverged in its first epoch: a row that is NaN but for that, so that the run is there
+                history = pd.DataFrame({"epoch": [1]})
+            parts.append(history.assign(**ending, verdict=finished.metrics.get("verdict", "")))
     return pd.concat(parts, ignore_index=True)
 
 

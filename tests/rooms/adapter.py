@@ -8,9 +8,16 @@ from typing import Any
 
 import pandas as pd
 
-from experiments.analysis import autoencoder, claims, descent, figures_introvae, figures_sparse_autoencoder, paper
+from experiments.analysis import (
+    autoencoder,
+    claims,
+    descent,
+    figures_introvae,
+    figures_sparse_autoencoder,
+    paper,
+    reading,
+)
 from experiments.analysis import measurements as measuring
-from experiments.analysis import reading
 from experiments.analysis import tables as tabulating
 from experiments.analysis.statistics import Estimate, Failed
 from experiments.config import Settings, validate

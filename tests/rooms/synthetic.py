@@ -31,6 +31,8 @@ class MadeRun:
     metrics: dict[str, Any] = field(default_factory=dict)
     samples: dict[str, Any] = field(default_factory=dict)
     seconds: float = 1.0
+    columns: list[str] = field(default_factory=list)
+    """Of the history, where no row has them."""
 
 
 @dataclass
@@ -58,6 +60,7 @@ class Scale:
     def end_before(self, room: str, method: str, seed: int, epoch: int) -> None:
         """Let a run diverge in `epoch` and leave no row of that."""
         run = self.runs[room, method, seed]
+        run.columns = list(run.history[0])
         run.history = run.history[: epoch - 1]
         run.metrics["verdict"] = "diverged"
 
@@ -82,7 +85,7 @@ class Scale:
 def _write_run(folder: Path, room: str, seed: int, run: MadeRun) -> None:
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text(yaml.safe_dump({"experiment": room, "seed": seed, "code": "made"}))
-    columns = list(dict.fromkeys(key for row in run.history for key in row))
+    columns = list(dict.fromkeys(key for row in run.history for key in row)) or run.columns
     with (folder / "history.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
@@ -206,7 +209,11 @@ def _autoencoders() -> dict[tuple[str, str, int], MadeRun]:
 FACES: dict[str, dict[str, list[float]]] = {
     # method: measures at the last epoch, a value a seed; at earlier reports PSNR is lower by 1 each, for fixed by 2.
     "fixed": {"psnr": [18.0, 18.2, 18.4, 18.6, 18.8], "ssim": [0.5] * 5, "niqe": [6.0] * 5},
-    "softadapt": {"psnr": [19.0, 19.4, 19.8, 20.2, 20.6], "ssim": [0.4, 0.42, 0.44, 0.46, 0.43], "niqe": [5, 4, 5, 4, 4.5]},
+    "softadapt": {
+        "psnr": [19.0, 19.4, 19.8, 20.2, 20.6],
+        "ssim": [0.4, 0.42, 0.44, 0.46, 0.43],
+        "niqe": [5, 4, 5, 4, 4.5],
+    },
     "equal": {"psnr": [19.5, 19.0, 20.1, 20.0, 20.4], "ssim": [0.5] * 5, "niqe": [6.0] * 5},
 }
 
@@ -260,7 +267,9 @@ def _namesakes() -> MadeRun:
     weights[:, :, 0, 1] = 5.0  # before the end all put the second first
     recorded = {"equation 4": 0.0, "equation 3": 0.125, "NequIP": 0.75}
     metrics = {
-        f"{kind}_disagreement": {rule: {other: abs(recorded[rule] - recorded[other]) for other in ORDERS} for rule in ORDERS}
+        f"{kind}_disagreement": {
+            rule: {other: abs(recorded[rule] - recorded[other]) for other in ORDERS} for rule in ORDERS
+        }
         for kind in ("random", "recorded")
     }
     return MadeRun(history, metrics, {"rules": np.array(list(ORDERS)), "weights": weights})
