@@ -86,8 +86,8 @@ def introvae_quality(runs: Runs) -> plt.Figure:
 
 def _by_seed(history: pd.DataFrame, method: str, column: str) -> pd.DataFrame:
     """Values by seed (rows) and epoch (columns), epochs that every seed of the method has."""
-    rows = history[history["method"] == method].dropna(subset=column)
-    return rows.pivot_table(index="seed", columns="epoch", values=column).dropna(axis=1)
+    rows = history[history["method"] == method]
+    return rows.pivot_table(index="seed", columns="epoch", values=column).reindex(rows["seed"].unique()).dropna(axis=1)
 
 
 def _courses(runs: Runs) -> pd.DataFrame:
