@@ -201,7 +201,7 @@ class FinishedRun:
     def history(self) -> pd.DataFrame:
         """The course of the run."""
         with self._whole("history.csv") as path:
-            return pd.read_csv(path, float_precision="round_trip")
+            return pd.read_csv(path)
 
     @functools.cached_property
     def samples(self) -> dict[str, np.ndarray]:
@@ -316,7 +316,7 @@ def typed(rows: pd.DataFrame) -> pd.DataFrame:
     numbers = {name: ["", "nan"] for name in kept if IDENTITY.get(name) is not str}
     text = io.StringIO(kept.to_csv(index=False))
     types: Any = IDENTITY
-    return pd.read_csv(text, dtype=types, keep_default_na=False, na_values=numbers, float_precision="round_trip")
+    return pd.read_csv(text, dtype=types, keep_default_na=False, na_values=numbers)
 
 
 def packed(values: Sequence[Any] | np.ndarray) -> str:

@@ -74,7 +74,7 @@ def introvae_quality(runs: Runs) -> plt.Figure:
     for axes, (measure, label) in zip(panels, measures, strict=True):
         for method, color in _colors(runs.section.methods).items():
             for part, linestyle in (("train", "-"), ("held_out", "--")):
-                table = _by_seed(history, method, f"{part}_{measure}")
+                table = _by_seed(history, method, f"{part}_{measure}", runs.section.seeds)
                 name = method if part == "train" else ""
                 band(axes, table.columns.to_numpy(), table.to_numpy(), color, name, linestyle)
         axes.set(xlabel="epoch", ylabel=label)
@@ -84,10 +84,10 @@ def introvae_quality(runs: Runs) -> plt.Figure:
     return _titled(figure, runs)
 
 
-def _by_seed(history: pd.DataFrame, method: str, column: str) -> pd.DataFrame:
-    """Values by seed (rows) and epoch (columns), epochs that every seed of the method has."""
+def _by_seed(history: pd.DataFrame, method: str, column: str, seeds: list[int]) -> pd.DataFrame:
+    """Values by seed (rows) and epoch (columns), for the epochs that every seed has."""
     rows = history[history["method"] == method]
-    return rows.pivot_table(index="seed", columns="epoch", values=column).reindex(rows["seed"].unique()).dropna(axis=1)
+    return rows.pivot_table(index="seed", columns="epoch", values=column).reindex(seeds).dropna(axis=1)
 
 
 def _courses(runs: Runs) -> pd.DataFrame:
@@ -118,7 +118,7 @@ def introvae_course(runs: Runs) -> plt.Figure:
     figure, grid = plt.subplots(3, 3, figsize=(WIDTH, 5.8), sharex=True)
     for axes, (column, label) in zip(grid.flat, panels, strict=True):
         for method, color in _colors(runs.section.methods).items():
-            table = _by_seed(shares, method, column)
+            table = _by_seed(shares, method, column, runs.section.seeds)
             band(axes, table.columns.to_numpy(), table.to_numpy(), color, method)
         axes.set_ylabel(label)
         axes.set_yscale("log" if column in ("reconstruction", "gradient_norm_encoder") else "linear")

@@ -8,28 +8,21 @@ from typing import Any
 
 import pandas as pd
 
-from experiments.analysis import (
-    autoencoder,
-    claims,
-    descent,
-    figures_introvae,
-    figures_sparse_autoencoder,
-    paper,
-    reading,
-)
-from experiments.analysis import measurements as measuring
-from experiments.analysis import tables as tabulating
-from experiments.analysis.statistics import Estimate, Failed
-from experiments.config import Settings, validate
-from experiments.errors import UserError
+from experiments.evidence import claims, figures, manuscript, reading, rows
+from experiments.evidence import tables as tabulating
+from experiments.evidence.statistics import Estimate, Failed
+from experiments.gradient_descent.findings import Tuned
+from experiments.gradient_descent.settings import DIVERGED, NOT_CONVERGED
+from experiments.runs.errors import UserError
+from experiments.runs.jobs import captions
+from experiments.runs.validation import validate
+from experiments.scale import ROOMS, Settings
+from experiments.sparse_autoencoder import findings as autoencoder
 
-__all__ = ["NAMESAKES", "Estimate", "Failed", "UserError"]
+__all__ = ["DIVERGED", "NAMESAKES", "NOT_CONVERGED", "Estimate", "Failed", "UserError"]
 
-NAMESAKES = "five_rules"
+NAMESAKES = "namesakes"
 """Section, run folder and table of the audit of the rules that share the name."""
-
-NOT_CONVERGED, DIVERGED = descent.NOT_CONVERGED, descent.DIVERGED
-"""Codes of a sweep's steps."""
 
 SINGLE = "default"
 """Name of the only run of a room."""
@@ -40,30 +33,43 @@ def settings_of(values: dict[str, Any]) -> Settings:
     return validate(Settings, values, "made settings")
 
 
-def evidence(settings: Settings) -> measuring.Evidence:
-    """What measurements and claims read."""
-    return measuring.Evidence(settings, reading.published())
+def gathered(settings: Settings, *rooms: str) -> None:
+    """Let the rows of rooms be gathered from their run folders, as the workflow does."""
+    for room in set(rooms) & set(settings.rooms):
+        rows.write(settings, room)
+
+
+def findings(settings: Settings, room: str) -> Any:
+    """The findings of a room."""
+    return reading.open_room(room, "findings").Findings(reading.Runs(settings, room))
+
+
+def all_findings(settings: Settings) -> dict[str, Any]:
+    """The findings of the rooms whose rows were gathered."""
+    there = [room for room in settings.rooms if (reading.results(settings) / "rows" / f"{room}.csv").exists()]
+    return {room: findings(settings, room) for room in there if reading.has_part(room, "findings")}
 
 
 def measure(settings: Settings, name: str, **arguments: Any) -> Estimate:
     """One measurement, by the name that claims.yaml gives it."""
-    return measuring.MEASUREMENTS[name](evidence(settings), **arguments)
+    room, function = name.split(".")
+    return getattr(findings(settings, room), function)(**arguments)
 
 
 def measurement_names() -> set[str]:
     """All that claims may name."""
-    return set(measuring.MEASUREMENTS)
+    return {f"{room}.{name}" for room in ROOMS for name in claims.measurements(room)}
 
 
 def tables(settings: Settings, room: str) -> dict[str, pd.DataFrame]:
     """All tables of a room, by name."""
-    return tabulating.EXPERIMENTS[room](settings)
+    return findings(settings, room).tables()
 
 
 def ledger(settings: Settings, entries: list[dict[str, Any]]) -> pd.DataFrame:
     """Claims as claims.yaml has them, measured and judged, by id."""
     made = [claims.Claim.model_validate({"where": "here", "statement": "It is so."} | entry) for entry in entries]
-    return claims.ledger(made, evidence(settings)).set_index("id")
+    return claims.ledger(made, all_findings(settings)).set_index("id")
 
 
 def write_ledger(settings: Settings, entries: list[dict[str, Any]]) -> None:
@@ -76,25 +82,19 @@ def judge(rule: dict[str, Any], estimate: Estimate | None, corrected: float = 0.
     return claims.judge(rule, estimate, corrected)
 
 
-def tune(settings: Settings, function: str, step_rule: str, method: str, beta: float | None = None) -> descent.Tuned:
+def tune(settings: Settings, function: str, step_rule: str, method: str, beta: float | None = None) -> Tuned:
     """A descent method at its best settings."""
-    return descent.Sweep(settings, function, step_rule).tune(method, beta)
-
-
-def autoencoder_history(settings: Settings) -> pd.DataFrame:
-    """All histories of the autoencoder."""
-    return reading.histories(settings, "sparse_autoencoder")
+    return findings(settings, "gradient_descent").sweep(function, step_rule).tune(method, beta)
 
 
 def tuned_lambda(settings: Settings) -> str:
     """The fixed method that SoftAdapt is held against."""
-    return autoencoder.tuned_lambda(settings, autoencoder_history(settings))
+    return findings(settings, "sparse_autoencoder").tuned_lambda
 
 
 def beside_the_frontier(settings: Settings) -> pd.DataFrame:
     """Every method's place, by method and seed."""
-    places = autoencoder.beside_the_frontier(settings, autoencoder_history(settings))
-    return places.set_index(["method", "seed"])
+    return findings(settings, "sparse_autoencoder").beside_the_frontier.set_index(["method", "seed"])
 
 
 def expected_best_of(trials: int, chosen_by: Any, judged_by: Any) -> float:
@@ -104,18 +104,15 @@ def expected_best_of(trials: int, chosen_by: Any, judged_by: Any) -> float:
 
 def trials_to_match(settings: Settings, method: str) -> int | None:
     """Runs of a random search that are worth one of the method."""
-    return autoencoder.trials_to_match(settings, autoencoder_history(settings), method)
+    return findings(settings, "sparse_autoencoder").trials_to_match(method)
 
 
 def numbers(settings: Settings) -> dict[str, Any]:
     """What the manuscript quotes."""
-    return paper.numbers(settings)
+    return manuscript.numbers(settings)
 
 
 def draw(settings: Settings, room: str) -> list[str]:
     """Draw a room's figures; return their names."""
-    {
-        "sparse_autoencoder": figures_sparse_autoencoder.sparse_autoencoder,
-        "introvae": figures_introvae.introvae,
-    }[room](settings)
+    figures.make(reading.Runs(settings, room), reading.figures(settings), captions(room, "figures"))
     return sorted({path.stem for path in Path(reading.figures(settings)).glob("*.png")})

@@ -50,24 +50,24 @@ def test_settings_are_chosen_on_the_choosing_starts_and_judged_on_the_others(sca
 def test_descent_ratio(scale):
     settings = scale.write("gradient_descent")
     sweep = {"function": "rosenbrock", "step_rule": "fixed", "method": "original"}
-    ratio = adapter.measure(settings, "descent_ratio", **sweep)
+    ratio = adapter.measure(settings, "gradient_descent.ratio", **sweep)
     # 200 / 800, 240 / 800, ... 440 / 800, 1000 / 800
     assert values(ratio) == [0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 1.25]
     assert ratio.value == pytest.approx(0.425)  # half way from 0.40 to 0.45
     assert ratio.count == 8
     assert 0.25 <= ratio.low <= 0.425 <= ratio.high <= 1.25
     # beta -1 is at its best with 60 steps on the choosing starts: 100 / 800; beta 0: 10 / 800
-    assert adapter.measure(settings, "descent_ratio", **sweep, beta=-1.0).value == pytest.approx(0.125)
-    assert adapter.measure(settings, "descent_ratio", **sweep, beta=0.0).value == pytest.approx(0.0125)
+    assert adapter.measure(settings, "gradient_descent.ratio", **sweep, beta=-1.0).value == pytest.approx(0.125)
+    assert adapter.measure(settings, "gradient_descent.ratio", **sweep, beta=0.0).value == pytest.approx(0.0125)
     # plain descent in the other sweeps: 500 / 500
-    assert adapter.measure(settings, "descent_ratio", **sweep | {"step_rule": "barzilai_borwein"}).value == 1.0
+    assert adapter.measure(settings, "gradient_descent.ratio", **sweep | {"step_rule": "barzilai_borwein"}).value == 1.0
 
 
 def test_a_start_at_the_minimum_takes_one_step(scale):
     """0 / 0 steps is 1, 2 / 4 is 0.5: the median of four of each is 0.75."""
     settings = scale.write("gradient_descent")
     ratio = adapter.measure(
-        settings, "descent_ratio", function="beale", step_rule="barzilai_borwein", method="original"
+        settings, "gradient_descent.ratio", function="beale", step_rule="barzilai_borwein", method="original"
     )
     assert values(ratio) == [1, 1, 1, 1, 0.5, 0.5, 0.5, 0.5]
     assert ratio.value == 0.75
@@ -76,27 +76,27 @@ def test_a_start_at_the_minimum_takes_one_step(scale):
 def test_descent_beta_ratio(scale):
     settings = scale.write("gradient_descent")
     sweep = {"function": "rosenbrock", "step_rule": "fixed", "method": "original"}
-    ratio = adapter.measure(settings, "descent_beta_ratio", **sweep, than=-1.0)
+    ratio = adapter.measure(settings, "gradient_descent.beta_ratio", **sweep, than=-1.0)
     # over the 100 steps of beta = -1
     assert values(ratio) == [2, 2.4, 2.8, 3.2, 3.6, 4, 4.4, 10]
     assert ratio.value == pytest.approx(3.4)
     # over the 10 of beta = 0; over itself
-    assert adapter.measure(settings, "descent_beta_ratio", **sweep, than=0.0).value == pytest.approx(34)
-    assert adapter.measure(settings, "descent_beta_ratio", **sweep, than=0.1).value == 1
+    assert adapter.measure(settings, "gradient_descent.beta_ratio", **sweep, than=0.0).value == pytest.approx(34)
+    assert adapter.measure(settings, "gradient_descent.beta_ratio", **sweep, than=0.1).value == 1
 
 
 @pytest.mark.parametrize(("smallest_step", "starts"), [(0.001, 0), (0.01, 10), (0.1, 12)])
 def test_plain_diverged_share_asks_for_all_large_steps(scale, smallest_step, starts):
     """Of 16 starts ten diverge at 0.01 and 0.1, two more at 0.1 alone, and none at 0.001; four never arrive at 0.1."""
     settings = scale.write("gradient_descent")
-    share = adapter.measure(settings, "plain_diverged_share", function="beale", smallest_step=smallest_step)
+    share = adapter.measure(settings, "gradient_descent.plain_diverged_share", function="beale", smallest_step=smallest_step)
     assert (share.value, share.count) == (starts / 16, 16)
 
 
 def test_the_interval_of_a_share_is_wilsons(scale):
     """(p + z^2 / 2n +- z sqrt(p (1 - p) / n + z^2 / 4n^2)) / (1 + z^2 / n) with p = 10 / 16."""
     settings = scale.write("gradient_descent")
-    share = adapter.measure(settings, "plain_diverged_share", function="beale", smallest_step=0.01)
+    share = adapter.measure(settings, "gradient_descent.plain_diverged_share", function="beale", smallest_step=0.01)
     p, n, z = 10 / 16, 16, 1.959963985
     half = z * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
     bounds = [(p + z**2 / (2 * n) + sign * half) / (1 + z**2 / n) for sign in (-1, 1)]
@@ -127,7 +127,7 @@ def test_lambda_is_tuned_by_the_mean_over_seeds(scale):
     ],
 )
 def test_autoencoder_loss_is_error_plus_lambda_times_the_l1_norm(scale, part, differences):
-    loss = adapter.measure(scale.write("sparse_autoencoder"), "autoencoder_loss", part=part)
+    loss = adapter.measure(scale.write("sparse_autoencoder"), "sparse_autoencoder.loss", part=part)
     assert values(loss) == differences
     assert loss.value == pytest.approx(mean(differences))
     assert loss.low < loss.value < loss.high
@@ -136,14 +136,14 @@ def test_autoencoder_loss_is_error_plus_lambda_times_the_l1_norm(scale, part, di
 
 def test_autoencoder_pcc(scale):
     settings = scale.write("sparse_autoencoder")
-    last = adapter.measure(settings, "autoencoder_pcc", report=3)
+    last = adapter.measure(settings, "sparse_autoencoder.pcc", report=3)
     assert values(last) == [75 - 78, 71 - 79, 73 - 80, 72 - 81, 74 - 82]
     assert last.value == pytest.approx(-7.0)
-    first = adapter.measure(settings, "autoencoder_pcc", report=0)
+    first = adapter.measure(settings, "sparse_autoencoder.pcc", report=0)
     assert values(first) == [60 - 50, 60 - 51, 60 - 52, 60 - 53, 60 - 54]
-    other = adapter.measure(settings, "autoencoder_pcc", report=3, ours="softadapt-mean-error")
+    other = adapter.measure(settings, "sparse_autoencoder.pcc", report=3, ours="softadapt-mean-error")
     assert values(other) == [10 - 78, 11 - 79, 12 - 80, 11 - 81, 10 - 82]
-    named = adapter.measure(settings, "autoencoder_pcc", report=3, ours="softadapt", theirs="equal")
+    named = adapter.measure(settings, "sparse_autoencoder.pcc", report=3, ours="softadapt", theirs="equal")
     assert values(named) == [75 - 82, 71 - 82, 73 - 82, 72 - 82, 74 - 82]
 
 
@@ -151,34 +151,34 @@ def test_runs_are_paired_by_seed_whatever_the_order_of_the_seeds(scale):
     scale.settings["sparse_autoencoder"]["seeds"] = [14, 10, 13, 11, 12]
     scale.settings["introvae"]["seeds"] = [14, 10, 13, 11, 12]
     settings = scale.write("sparse_autoencoder", "introvae")
-    last = adapter.measure(settings, "autoencoder_pcc", report=3)
+    last = adapter.measure(settings, "sparse_autoencoder.pcc", report=3)
     assert sorted(last.observations) == [-9, -8, -8, -7, -3]
-    trial = adapter.measure(settings, "autoencoder_one_trial")
+    trial = adapter.measure(settings, "sparse_autoencoder.one_trial")
     assert sorted(trial.observations) == pytest.approx([11, 12, 13, 14, 15])
-    faces = adapter.measure(settings, "introvae_difference", part="held_out", measure="psnr", report=3)
+    faces = adapter.measure(settings, "introvae.difference", part="held_out", measure="psnr", report=3)
     assert sorted(faces.observations) == pytest.approx([1.0, 1.2, 1.4, 1.6, 1.8])
 
 
 def test_autoencoder_one_trial(scale):
     """The grid's mean is (90 + 80 + 60 + 10) / 4 = 60 for every seed: what is added to one is taken from another."""
-    trial = adapter.measure(scale.write("sparse_autoencoder"), "autoencoder_one_trial")
+    trial = adapter.measure(scale.write("sparse_autoencoder"), "sparse_autoencoder.one_trial")
     assert values(trial) == [75 - 60, 71 - 60, 73 - 60, 72 - 60, 74 - 60]
     assert trial.value == pytest.approx(13.0)
 
 
 def test_autoencoder_frontier(scale):
     settings = scale.write("sparse_autoencoder")
-    ratio = adapter.measure(settings, "autoencoder_frontier")
+    ratio = adapter.measure(settings, "sparse_autoencoder.frontier")
     # 0.04, 0.044, ... over 0.08
     assert values(ratio) == [0.5, 0.55, 0.6, 0.65, 0.7]
     assert ratio.value == pytest.approx(0.6)
-    gain = adapter.measure(settings, "autoencoder_frontier", measure="pcc_gain")
+    gain = adapter.measure(settings, "sparse_autoencoder.frontier", measure="pcc_gain")
     # 75, 71, 73, 72, 74 less 70
     assert values(gain) == [5, 1, 3, 2, 4]
-    quotient = adapter.measure(settings, "autoencoder_frontier", ours="softadapt", theirs="random-weights")
+    quotient = adapter.measure(settings, "sparse_autoencoder.frontier", ours="softadapt", theirs="random-weights")
     # 0.5 / 1.0, 0.55 / 1.1, 0.6 / 1.0, 0.65 / 1.3, 0.7 / 1.4
     assert values(quotient) == [0.5, 0.5, 0.6, 0.5, 0.5]
-    difference = adapter.measure(settings, "autoencoder_frontier", measure="pcc_gain", theirs="random-weights")
+    difference = adapter.measure(settings, "sparse_autoencoder.frontier", measure="pcc_gain", theirs="random-weights")
     # random weights: 83 - 84, 83.5 - 84.5, 83 - 85, 83.5 - 85.5, 82 - 86
     assert values(difference) == [5 + 1, 1 + 1, 3 + 2, 2 + 2, 4 + 4]
 
@@ -194,7 +194,7 @@ def test_autoencoder_frontier(scale):
 )
 def test_there_is_no_frontier_beyond_the_grid(scale, arguments):
     """Four seeds of five would be the survivors."""
-    estimate = adapter.measure(scale.write("sparse_autoencoder"), "autoencoder_frontier", **arguments)
+    estimate = adapter.measure(scale.write("sparse_autoencoder"), "sparse_autoencoder.frontier", **arguments)
     assert math.isnan(estimate.value)
     assert math.isnan(estimate.low)
     assert estimate.count == 0
@@ -241,7 +241,7 @@ def test_trials_to_match(scale, method, trials):
     ],
 )
 def test_introvae_difference_is_ours_less_theirs(scale, arguments, differences):
-    estimate = adapter.measure(scale.write("introvae"), "introvae_difference", **arguments)
+    estimate = adapter.measure(scale.write("introvae"), "introvae.difference", **arguments)
     assert values(estimate) == differences
     assert estimate.value == pytest.approx(mean(differences))
     assert (estimate.low < estimate.value < estimate.high, estimate.count) == (True, 5)
@@ -251,7 +251,7 @@ def test_a_niqe_that_does_not_exist_is_no_failed_run(scale):
     """Constant images have none: no estimate, and none of the other seeds."""
     scale.final("introvae", "softadapt", "held_out_niqe", [5, NAN, 5, 4, 4.5])
     settings = scale.write("introvae")
-    estimate = adapter.measure(settings, "introvae_difference", part="held_out", measure="niqe", report=3)
+    estimate = adapter.measure(settings, "introvae.difference", part="held_out", measure="niqe", report=3)
     assert math.isnan(estimate.value)
     assert estimate.failed is None
     table = adapter.tables(settings, "introvae")["introvae_held_out"].set_index(["method", "epoch"])
@@ -261,21 +261,21 @@ def test_a_niqe_that_does_not_exist_is_no_failed_run(scale):
 
 def test_introvae_without_warmup(scale):
     """(19.0 + 19.4 + 19.8 + 20.2 + 20.6) / 5"""
-    estimate = adapter.measure(scale.write("introvae"), "introvae_without_warmup")
+    estimate = adapter.measure(scale.write("introvae"), "introvae.without_warmup")
     assert values(estimate) == [19.0, 19.4, 19.8, 20.2, 20.6]
     assert estimate.value == pytest.approx(19.8)
 
 
 def test_a_scale_with_warmup_says_nothing_about_training_without(scale):
     scale.settings["introvae"]["warmup_epochs"] = 1
-    estimate = adapter.measure(scale.write("introvae"), "introvae_without_warmup")
+    estimate = adapter.measure(scale.write("introvae"), "introvae.without_warmup")
     assert math.isnan(estimate.value)
     assert adapter.judge({"above": 15.0}, estimate, NAN) == "inconclusive"
 
 
 def test_published_niqe_spread(scale):
     """5.0 in the first table, of fixed weights, less 2.0 in the second, of SoftAdapt."""
-    estimate = adapter.measure(scale.write("niqe_collapse"), "published_niqe_spread")
+    estimate = adapter.measure(scale.write("niqe_collapse"), "niqe_collapse.published_spread")
     assert (estimate.value, estimate.count) == (3.0, 16)
 
 
@@ -285,9 +285,9 @@ def test_order_disagreement(scale):
     Equation 3 and NequIP are opposed in five: 1, 2, 5 and 6, and not in 3 (both negative) or 4 (a tie).
     """
     settings = scale.write(NAMESAKES)
-    assert adapter.measure(settings, "order_disagreement", rule="equation 3").value == 3 / 8
-    assert adapter.measure(settings, "order_disagreement", rule="NequIP").value == 4 / 8
-    estimate = adapter.measure(settings, "order_disagreement", rule="NequIP", reference="equation 3")
+    assert adapter.measure(settings, "namesakes.order_disagreement", rule="equation 3").value == 3 / 8
+    assert adapter.measure(settings, "namesakes.order_disagreement", rule="NequIP").value == 4 / 8
+    estimate = adapter.measure(settings, "namesakes.order_disagreement", rule="NequIP", reference="equation 3")
     assert (estimate.value, estimate.count) == (4 / 8, 8)
 
 
@@ -303,11 +303,11 @@ def test_order_disagreement(scale):
 )
 def test_step_overhead(scale, by, shares):
     settings = scale.write("step_cost")
-    estimate = adapter.measure(settings, "step_overhead", experiment="sparse_autoencoder", by=by)
+    estimate = adapter.measure(settings, "step_cost.overhead", experiment="sparse_autoencoder", by=by)
     assert values(estimate) == shares
     assert estimate.value == pytest.approx(shares[2])
     # IntroVAE's steps take twice as long, its calls as long
-    twice = adapter.measure(settings, "step_overhead", experiment="introvae", by=by)
+    twice = adapter.measure(settings, "step_cost.overhead", experiment="introvae", by=by)
     assert twice.value == pytest.approx(shares[2] if by == "steps" else shares[2] / 2)
 
 
@@ -321,30 +321,30 @@ def test_every_measurement_is_tested_here():
 # --- the ledger --------------------------------------------------------------------------------------------------
 
 ENTRIES = [
-    {"id": "pcc", "measure": {"autoencoder_pcc": {"report": 3}}, "rule": {"above": 0.0}},
-    {"id": "frontier", "measure": {"autoencoder_frontier": {}}, "rule": {"below": 1.0}},
+    {"id": "pcc", "measure": {"sparse_autoencoder.pcc": {"report": 3}}, "rule": {"above": 0.0}},
+    {"id": "frontier", "measure": {"sparse_autoencoder.frontier": {}}, "rule": {"below": 1.0}},
     {
         "id": "grid",
-        "measure": {"autoencoder_frontier": {"ours": "dynamic-weight-average"}},
+        "measure": {"sparse_autoencoder.frontier": {"ours": "dynamic-weight-average"}},
         "rule": {"below": 1.0},
     },
-    {"id": "on", "measure": {"autoencoder_frontier": {"ours": "uncertainty"}}, "rule": {"below": 1.0}},
-    {"id": "beyond", "measure": {"autoencoder_frontier": {"ours": "gradnorm"}}, "rule": {"below": 1.0}},
+    {"id": "on", "measure": {"sparse_autoencoder.frontier": {"ours": "uncertainty"}}, "rule": {"below": 1.0}},
+    {"id": "beyond", "measure": {"sparse_autoencoder.frontier": {"ours": "gradnorm"}}, "rule": {"below": 1.0}},
     {
         "id": "descent",
-        "measure": {"descent_ratio": {"function": "rosenbrock", "step_rule": "fixed", "method": "original"}},
+        "measure": {"gradient_descent.ratio": {"function": "rosenbrock", "step_rule": "fixed", "method": "original"}},
         "rule": {"below": 1.0},
     },
     {
         "id": "faces",
-        "measure": {"introvae_difference": {"part": "held_out", "measure": "psnr", "report": 3}},
+        "measure": {"introvae.difference": {"part": "held_out", "measure": "psnr", "report": 3}},
         "rule": {"above": 0.0},
         "published": {"softadapt": 2.5},
         "unit": "dB",
         "figure": "somewhere",
     },
-    {"id": "niqe", "measure": {"published_niqe_spread": {}}, "rule": {"artefact": 4.0}},
-    {"id": "no-artefact", "measure": {"published_niqe_spread": {}}, "rule": {"artefact": 2.0}},
+    {"id": "niqe", "measure": {"niqe_collapse.published_spread": {}}, "rule": {"artefact": 4.0}},
+    {"id": "no-artefact", "measure": {"niqe_collapse.published_spread": {}}, "rule": {"artefact": 2.0}},
     {"id": "cluster", "rule": {"not testable": "needs a cluster"}},
 ]
 
@@ -437,7 +437,7 @@ def test_numbers_of_the_manuscript(scale):
     assert sparse["nearest_lambda"] == 0.01
     assert sparse["nearest"] == sparse["tuned"]
     assert numbers["classifier_accuracy"] == 98.5
-    assert numbers["niqe"] == {"pooled": {"crops": 2.5}, "images": 4}
+    assert numbers["niqe"] == synthetic.CLOSED_FORM | {"pooled": {"crops": 2.5}, "images": 4}
     # 4 sweeps, 11 autoencoders and 3 IntroVAE by five seeds, 3 audits and the classifier
     assert numbers["runs"] == 4 + 55 + 15 + 4
     # each 2 s longer than training: sweeps and the last four 1 s, lambdas 10, the other seven 7 to 11, IntroVAE 30

@@ -77,11 +77,11 @@ def claims(**measures):
 
 
 FACES = claims(
-    psnr=({"introvae_difference": HELD_OUT}, {"above": 0.0}),
-    early=({"introvae_difference": HELD_OUT | {"report": 0}}, {"above": 0.0}),
-    niqe=({"introvae_difference": HELD_OUT | {"measure": "niqe"}}, {"below": 0.0}),
-    worse=({"introvae_difference": HELD_OUT}, {"below": 0.0}),
-    trains=({"introvae_without_warmup": {}}, {"above": 15.0}),
+    psnr=({"introvae.difference": HELD_OUT}, {"above": 0.0}),
+    early=({"introvae.difference": HELD_OUT | {"report": 0}}, {"above": 0.0}),
+    niqe=({"introvae.difference": HELD_OUT | {"measure": "niqe"}}, {"below": 0.0}),
+    worse=({"introvae.difference": HELD_OUT}, {"below": 0.0}),
+    trains=({"introvae.without_warmup": {}}, {"above": 15.0}),
 )
 
 
@@ -122,21 +122,21 @@ def test_claims_on_introvae(scale, diverged, verdicts, failed):
 
 def test_one_run_of_many_that_diverges_refutes_that_none_does(scale):
     scale.diverge("introvae", "softadapt", 14, 8)
-    estimate = adapter.measure(scale.write("introvae"), "introvae_without_warmup")
+    estimate = adapter.measure(scale.write("introvae"), "introvae.without_warmup")
     assert math.isnan(estimate.value)
     assert estimate.failed == Failed(1, 0, 5, "above")
     assert adapter.judge({"above": 15.0}, estimate) == "not reproduced"
 
 
 DIGITS = claims(
-    train=({"autoencoder_loss": {"part": "train"}}, {"below": 0.0}),
-    pcc=({"autoencoder_pcc": {"report": 3}}, {"above": 0.0}),
-    first=({"autoencoder_pcc": {"report": 0}}, {"above": 0.0}),
-    one_trial=({"autoencoder_one_trial": {}}, {"above": 0.0}),
-    frontier=({"autoencoder_frontier": {}}, {"below": 1.0}),
-    gain=({"autoencoder_frontier": {"measure": "pcc_gain"}}, {"above": 0.0}),
-    random=({"autoencoder_frontier": {"theirs": "random-weights"}}, {"below": 1.0}),
-    gain_random=({"autoencoder_frontier": {"measure": "pcc_gain", "theirs": "random-weights"}}, {"above": 0.0}),
+    train=({"sparse_autoencoder.loss": {"part": "train"}}, {"below": 0.0}),
+    pcc=({"sparse_autoencoder.pcc": {"report": 3}}, {"above": 0.0}),
+    first=({"sparse_autoencoder.pcc": {"report": 0}}, {"above": 0.0}),
+    one_trial=({"sparse_autoencoder.one_trial": {}}, {"above": 0.0}),
+    frontier=({"sparse_autoencoder.frontier": {}}, {"below": 1.0}),
+    gain=({"sparse_autoencoder.frontier": {"measure": "pcc_gain"}}, {"above": 0.0}),
+    random=({"sparse_autoencoder.frontier": {"theirs": "random-weights"}}, {"below": 1.0}),
+    gain_random=({"sparse_autoencoder.frontier": {"measure": "pcc_gain", "theirs": "random-weights"}}, {"above": 0.0}),
 )
 
 
@@ -174,7 +174,7 @@ def test_a_run_that_diverges_at_once_is_not_dropped(scale, manner):
     """Its history may be empty."""
     manner("softadapt", 10, 1)(scale)
     settings = scale.write("sparse_autoencoder")
-    assert adapter.measure(settings, "autoencoder_pcc", report=0).failed == Failed(1, 0, 5, "above")
+    assert adapter.measure(settings, "sparse_autoencoder.pcc", report=0).failed == Failed(1, 0, 5, "above")
     rows = adapter.tables(settings, "sparse_autoencoder")["sparse_autoencoder"].set_index(["method", "epoch"])
     assert rows.loc["softadapt"][["seeds", "failed"]].to_numpy().tolist() == [[5, 1]] * 4
     assert rows.loc["softadapt"]["test_pcc"].isna().all()
@@ -202,8 +202,8 @@ def test_a_lambda_that_diverges_leaves_the_frontier_of_its_seed(scale, manner):
     assert ours["pcc_gain"].tolist() == pytest.approx([5, 1, 5.5, 2, 4])
     assert ours["left_out"].tolist() == ["", "", "lambda-0.01", "", ""]
     assert places.loc[("lambda-0.01", 12), ["error_ratio", "pcc_gain"]].isna().all()
-    assert adapter.measure(settings, "autoencoder_frontier").value == pytest.approx(0.6)
-    gain = adapter.measure(settings, "autoencoder_frontier", measure="pcc_gain")
+    assert adapter.measure(settings, "sparse_autoencoder.frontier").value == pytest.approx(0.6)
+    gain = adapter.measure(settings, "sparse_autoencoder.frontier", measure="pcc_gain")
     assert gain.value == pytest.approx((5 + 1 + 5.5 + 2 + 4) / 5)
 
 
@@ -212,11 +212,11 @@ def test_a_lambda_at_the_end_of_the_grid_that_diverges_shortens_the_frontier_of_
     manner("lambda-0.001", 12, 3)(scale)
     settings = scale.write("sparse_autoencoder")
     assert math.isnan(adapter.beside_the_frontier(settings).loc[("random-weights", 12), "error_ratio"])
-    estimate = adapter.measure(settings, "autoencoder_frontier", ours="random-weights")
+    estimate = adapter.measure(settings, "sparse_autoencoder.frontier", ours="random-weights")
     assert math.isnan(estimate.value)
     assert estimate.failed is None  # it did not fail: there is nothing beside it
     assert adapter.judge({"below": 1.0}, estimate, math.nan) == "inconclusive"
-    assert adapter.measure(settings, "autoencoder_frontier").value == pytest.approx(0.6)
+    assert adapter.measure(settings, "sparse_autoencoder.frontier").value == pytest.approx(0.6)
 
 
 @MANNERS
@@ -226,12 +226,12 @@ def test_a_lambda_that_diverges_is_not_the_tuned_one(scale, manner):
     manner("lambda-0.01", 12, 3)(scale)
     settings = scale.write("sparse_autoencoder")
     assert adapter.tuned_lambda(settings) == "lambda-0.001"
-    trial = adapter.measure(settings, "autoencoder_one_trial")
+    trial = adapter.measure(settings, "sparse_autoencoder.one_trial")
     assert list(trial.observations) == pytest.approx([15, 11, 33, 12, 14])
     # (validation, test) (85, 90), (50, 60), (11, 10) and the failed (0, 0): one draw is worth 40, two
     # (3 x 90 + 2 x 60 + 10) / 6 = 66.7, three (3 x 90 + 60) / 4 = 82.5
     assert adapter.trials_to_match(settings, "softadapt") == 3
-    last = adapter.measure(settings, "autoencoder_pcc", report=3)
+    last = adapter.measure(settings, "sparse_autoencoder.pcc", report=3)
     assert list(last.observations) == [75 - 90, 71 - 90, 73 - 90, 72 - 90, 74 - 90]
 
 
