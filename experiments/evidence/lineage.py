@@ -36,7 +36,7 @@ class Record(Strict):
 
     command: str = Field(description="as it may be typed again")
     time: str = Field(description="when it had written, ISO 8601, UTC")
-    modules: list[str] = Field(description="the command's own and those that it opened by name")
+    modules: list[str] = Field([], description="the command's own and those that it opened by name; older records lack it")
     code: str = Field(description="fingerprint of the files behind these modules")
     made_on: dict[str, Any] = Field(description="commit, dirty flag, versions, system, processor")
     outputs: dict[str, str]
@@ -82,14 +82,14 @@ def recording(path: Path, command: str, config: str, modules: Sequence[str]) -> 
         inputs=recorder.inputs,
         runs=recorder.runs,
     )
-    _supersede(path.parent, recorder.outputs)
     write_json(path, record.model_dump())
+    _supersede(path, recorder.outputs)
 
 
-def _supersede(folder: Path, outputs: set[str]) -> None:
-    """Take outputs that were written anew out of the other records: they are no longer those commands' work."""
-    for path, record in _records(folder).items():
-        if outputs & record.outputs.keys():
+def _supersede(by: Path, outputs: set[str]) -> None:
+    """Take outputs that were written anew out of all records but the new one."""
+    for path, record in _records(by.parent).items():
+        if path != by and outputs & record.outputs.keys():
             kept = {name: digest for name, digest in record.outputs.items() if name not in outputs}
             if kept:
                 write_json(path, record.model_dump() | {"outputs": kept})

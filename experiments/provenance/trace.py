@@ -188,16 +188,20 @@ def tree(chain: Mapping[str, Any]) -> str:
             by_command.setdefault(file.get("command", file["path"]), []).append(file)
         for group in by_command.values():
             yield from below(group, depth + 2)
-        yield from (f"{'  ' * (depth + 2)}{count} runs of {room}" for room, count in made[0]["runs"].items())
+        yield from (f"{'  ' * (depth + 2)}{_runs(count)} of {room}" for room, count in made[0]["runs"].items())
 
     tops = chain["files"][:1] if "command" in chain["files"][0] else chain["files"]
     lines = [line for file in tops for line in below([file], 0)]
     for group in chain["runs"]:
         commits = ", ".join(f"{commit[:12]}{commit[40:]}" for commit in group["commits"])
-        lines.append(f"{group['count'] or 'all'} runs of {group['experiment']} at commit {commits}")
+        lines.append(f"{_runs(group['count'])} of {group['experiment']} at commit {commits}")
         lines += [f"  {json.dumps(machine)}" for machine in group.get("machines", [])]
         lines += [f"  CHANGED since it was read: {run}" for run in group.get("changed", [])]
     return "\n".join(lines)
+
+
+def _runs(count: int | None) -> str:
+    return "runs" if count is None else f"{count} run{'s' if count > 1 else ''}"
 
 
 def _stated(file: Mapping[str, Any]) -> str:

@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from experiments.analysis import claims, figures, sensitivity, tables
-from experiments.scale import load
+from experiments.evidence import claims, figures, rows, sensitivity, tables
 from experiments.runs.files import sha256, write_json
-from experiments.runs.folder import code_fingerprint, config_hash
-from experiments.runs.sources import rules_of
+from experiments.runs.folder import config_hash
+from experiments.runs.sources import code_fingerprint
+from experiments.scale import load
 
 ROOT = Path(__file__).parent.parent.parent
 SCALE = "made"
@@ -39,16 +39,21 @@ def make_run(seconds: float = 1.5) -> None:
     """Write the run folder as `Run.finish` does."""
     RUN.mkdir(parents=True, exist_ok=True)
     config = {"experiment": "niqe_collapse", "seed": 0, "settings": {"images": 2}}
-    config["code"] = code_fingerprint("niqe_collapse", tuple(rules_of(config)))
+    config["code"] = code_fingerprint("niqe_collapse")
     (RUN / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     sets = ["faces", *(f"natural crops, blur {blur:g}" for blur in BLURS)]
     history = pd.DataFrame({"set": np.repeat(sets, 2), "score": 39.8, "mean": np.linspace(0, 1, 6), "variance": 0.5})
     history.to_csv(RUN / "history.csv", index=False)
-    write_json(RUN / "metrics.json", {"pooled": {"natural crops, blur 0": 2.2, "natural crops, blur 0.7": 3.2}})
+    metrics = {"c": 39.8, "m0": 0.0, "s": 0.5, "largest_error_of_closed_form": 2e-10}
+    metrics |= {"lowest_score": 39.8, "highest_score": 39.8}
+    write_json(
+        RUN / "metrics.json", metrics | {"pooled": {"natural crops, blur 0": 2.2, "natural crops, blur 0.7": 3.2}}
+    )
     np.savez_compressed(RUN / "samples.npz", noise=np.zeros(3))
     names = ("config.yaml", "history.csv", "metrics.json", "samples.npz")
     provenance = {"commit": "0123456789abcdef0123456789abcdef01234567", "dirty": False, "python": "3.11.7", "gpu": None}
     provenance |= {"versions": {"numpy": "2.4.6"}, "system": "Linux x86_64", "cpu": "a processor", "threads": 1}
+    provenance |= {"cpu_capability": "avx avx2"}
     provenance |= {"data": {"orl-faces/images.npy": sha256(FACES)}, "times": {"total": seconds}}
     provenance |= {"config_hash": config_hash(config), "files": {name: sha256(RUN / name) for name in names}}
     write_json(RUN / "provenance.json", provenance)
@@ -62,6 +67,7 @@ def command(monkeypatch, module, *words: str) -> None:
 
 def analyse(monkeypatch) -> None:
     """Run the commands of the workflow that this scale has."""
+    command(monkeypatch, rows, "niqe_collapse")
     command(monkeypatch, tables, "niqe_collapse")
     command(monkeypatch, figures, "niqe_collapse")
     command(monkeypatch, claims)

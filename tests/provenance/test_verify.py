@@ -8,16 +8,18 @@ import finished_scale as made
 import pytest
 import yaml
 
-from experiments.analysis import reference, verify
-from experiments.scale import load
+from experiments.evidence import lineage
+from experiments.provenance import reference, verify
 from experiments.runs.errors import UserError
 from experiments.runs.files import write_json
+from experiments.scale import load
 
 OUTPUTS = [
     "results/made/tables/niqe_collapse.csv",
     "results/made/tables/niqe_collapse.tex",
     "results/made/claims.csv",
     "figures/made/niqe_collapse.png",
+    "results/made/rows/niqe_collapse.csv",
 ]
 RUN_FILES = [f"{made.RUN}/{name}" for name in ("config.yaml", "history.csv", "metrics.json", "samples.npz")]
 
@@ -85,7 +87,7 @@ def test_a_run_made_anew_after_its_table_is_drift_of_the_table():
     made.make_run(seconds=99.0)
     (line, *others) = report().drift
     assert line.startswith(f"{made.RUN}/provenance.json: expected ")
-    assert all("changed since it was read, so run python -m experiments.analysis." in line for line in (line, *others))
+    assert all("changed since it was read, so run python -m experiments.evidence." in line for line in (line, *others))
 
 
 def test_a_scale_is_held_against_its_own_data_sets_alone():
@@ -93,6 +95,10 @@ def test_a_scale_is_held_against_its_own_data_sets_alone():
     celeba = load(made.ROOT / "config" / "celeba-10k.yaml")
     assert verify.data_sets(celeba) == ["celeba"]
     assert verify.known_data(celeba) == {}  # what its runs recorded counts
+
+
+def test_the_data_sets_of_a_scale_are_those_that_its_rooms_name():
+    assert verify.data_sets(load(made.ROOT / "config" / "laptop.yaml")) == ["mnist", "orl-faces"]
 
 
 def test_data_without_a_published_checksum_is_held_against_what_the_runs_saw():
@@ -123,11 +129,23 @@ def test_a_run_on_other_data_is_named():
 
 def test_other_code_is_a_notice(monkeypatch):
     verify._fingerprint.cache_clear()
-    monkeypatch.setattr("experiments.runs.code_fingerprint", lambda experiment, rules: "0" * 16)
+    monkeypatch.setattr(verify, "code_fingerprint", lambda room, rules: "0" * 16)
     found = report()
     verify._fingerprint.cache_clear()
     assert found.drift == []
     assert any("runs made by other code" in line and f"here is {'0' * 16}): 1; " in line for line in found.notices)
+
+
+def test_records_of_other_code_are_a_notice_each_by_its_own_modules(monkeypatch):
+    """A change in what the figures alone import is no news for tables and claims."""
+    known = lineage.code_fingerprint
+    monkeypatch.setattr(
+        lineage,
+        "code_fingerprint",
+        lambda modules: "0" * 16 if "experiments.niqe_collapse.figures" in modules else known(modules),
+    )
+    (line,) = [line for line in notices() if "records of other code" in line]
+    assert f"here is {'0' * 16}): 1; " in line
 
 
 def test_a_run_from_before_files_were_hashed_is_a_notice():
@@ -143,6 +161,7 @@ def test_outputs_without_a_record_are_a_notice():
     assert report().drift == []
     assert {line.split(";")[0] for line in notices()} == {
         "results/made: files without a record of how they were made: 3",
+        "results/made/rows: files without a record of how they were made: 1",
         "results/made/tables: files without a record of how they were made: 6",
         "figures/made: files without a record of how they were made: 2",
     }
@@ -156,7 +175,7 @@ def test_leftovers_and_files_of_nobody_are_notices(tmp_path):
         (made.RUN / "extra.txt").write_text("mine")
         found = notices()
     assert [line.split(":")[0] for line in found if "cut off" in line] == [f"results/made/tables/{temporary.name}"]
-    assert any("runs with extra.txt, of which their provenance does not speak: 1" in line for line in found)
+    assert any("runs with extra.txt, which is not in their provenance: 1" in line for line in found)
 
 
 def test_the_committed_reference_is_hashed_too():
