@@ -7,12 +7,14 @@ import sys
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+import adapter
 import pytest
+import synthetic
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.analysis import compare
-from experiments.evidence.reading import PROVENANCE
+from experiments.evidence.reading import MACHINE, PROVENANCE
+from experiments.provenance import compare
 from experiments.provenance.tolerances import Estimate, Tolerance, Tolerances, judge, load_tolerances
 from experiments.runs.errors import UserError
 from experiments.runs.files import write_json
@@ -107,17 +109,17 @@ def test_times_are_reported_not_judged(fresh, monkeypatch, capsys):
 
 
 def test_missing_and_new_rows_are_named(fresh, monkeypatch, capsys):
-    path = fresh / "tables" / "five_rules.csv"
+    path = fresh / "tables" / "namesakes.csv"
     path.write_text(path.read_text().replace("\nNequIP,", "\nequation 4 prime,").replace("\nNequIP,", ""))
     path.write_text(path.read_text().replace("\nNeuralPDE,", "\nEquation 5,"))
     code, lines = run(monkeypatch, capsys)
     assert code == 1
-    assert any(line.startswith("missing  five_rules, NeuralPDE: ") for line in lines)
-    assert any(line.startswith("new      five_rules, Equation 5: ") for line in lines)
+    assert any(line.startswith("missing  namesakes, NeuralPDE: ") for line in lines)
+    assert any(line.startswith("new      namesakes, Equation 5: ") for line in lines)
 
 
 def test_what_is_new_alone_is_no_failure(fresh, monkeypatch, capsys):
-    path = fresh / "tables" / "five_rules.csv"
+    path = fresh / "tables" / "namesakes.csv"
     path.write_text(path.read_text() + path.read_text().splitlines()[1].replace("equation 4", "another") + "\n")
     assert run(monkeypatch, capsys)[0] == 0
 
@@ -173,10 +175,15 @@ def test_the_first_pattern_that_fits_counts():
         Tolerances(keys={}, tolerances={"a": "exact"}).of("x/y")
 
 
-def test_every_pattern_fits_something_in_the_reference():
+def test_every_pattern_fits_something(tmp_path, monkeypatch):
+    """In a committed reference, or in the tables of a scale made now, which may have columns that those lack."""
+    monkeypatch.chdir(tmp_path)
+    settings = synthetic.scale().write("sparse_autoencoder")
+    adapter.write_tables(settings, "sparse_autoencoder")
+    adapter.write_ledger(settings, [{"id": "a", "measure": {"sparse_autoencoder.frontier": {}}, "rule": {"below": 1.0}}])
     names = set()
-    for scale in SCALES:
-        for table, rows in compare.tables_of(scale, TOLERANCES).items():
+    for folder in (*SCALES, tmp_path / "results" / "made"):
+        for table, rows in compare.tables_of(folder, TOLERANCES).items():
             names |= {"/".join(filter(None, (table, row, column))) for row in rows for column in rows[row]}
     patterns = list(TOLERANCES.tolerances)
     used = {next(pattern for pattern in patterns if fnmatchcase(name, pattern)) for name in names}
@@ -200,6 +207,40 @@ def test_nothing_to_compare_is_one_line(fresh, monkeypatch):
     shutil.rmtree(fresh)
     with pytest.raises(UserError, match=r"results/laptop: no tables to compare"):
         compare.tables_of(Path("results/laptop"), TOLERANCES)
+
+
+def test_rounding_of_the_closed_form_is_no_move(fresh, monkeypatch, capsys):
+    """It is near 2e-10 on every machine, and no two agree in its third digit."""
+    numbers = json.loads((fresh / "numbers.json").read_text())
+    error = numbers["niqe"]["largest_error_of_closed_form"]
+    write_json(fresh / "numbers.json", numbers | {"niqe": numbers["niqe"] | {"largest_error_of_closed_form": 2.02e-10}})
+    code, lines = run(monkeypatch, capsys)
+    assert (code, error < 2e-10) == (0, True)
+    assert " 1 within tolerance, " in lines[-1]
+    write_json(fresh / "numbers.json", numbers | {"niqe": numbers["niqe"] | {"largest_error_of_closed_form": 1e-6}})
+    assert run(monkeypatch, capsys)[0] == 1
+
+
+def test_runs_of_several_machines_are_held_each_against_its_own(fresh):
+    """GPU, threads and instruction sets are named where they differ."""
+    summary = json.loads((REFERENCE / "provenance.json").read_text())
+    one = {"cpu": "one", "cpu_capability": "avx", "gpu": None, "threads": 1, "system": "Linux"}
+    other = one | {"gpu": "NVIDIA H100", "threads": 4}
+    summary |= {"machines": [one, other], "machine_of": {"introvae/seed-0": 0, "introvae/seed-1": 1}}
+    write_json(fresh / "provenance.json", summary)
+    run = dict.fromkeys(PROVENANCE) | {key: summary[key] for key in ("python", "versions")}
+    for seed, machine in ((0, one), (1, other)):
+        folder = fresh / "runs" / "introvae" / "fixed" / f"seed-{seed}"
+        write_json(folder / "provenance.json", run | machine)
+        (folder / "config.yaml").write_text(f"code: {summary['code']['introvae/fixed']}\n")
+    assert compare.differences(fresh, fresh) == []
+    write_json(folder / "provenance.json", run | other | {"cpu_capability": "avx avx2", "gpu": None, "threads": 8})
+    assert compare.differences(fresh, fresh) == [
+        "cpu_capability (reference avx, fresh avx avx2)",
+        "gpu (reference NVIDIA H100, fresh None)",
+        "threads (reference 4, fresh 8)",
+    ]
+    assert set(one) == set(MACHINE)
 
 
 def test_the_machine_of_the_runs_is_held_against_the_summary(fresh):

@@ -66,6 +66,11 @@ def tables(settings: Settings, room: str) -> dict[str, pd.DataFrame]:
     return findings(settings, room).tables()
 
 
+def write_tables(settings: Settings, room: str) -> None:
+    """What the tables command leaves behind."""
+    tabulating.make(reading.Runs(settings, room), reading.results(settings) / "tables")
+
+
 def ledger(settings: Settings, entries: list[dict[str, Any]]) -> pd.DataFrame:
     """Claims as claims.yaml has them, measured and judged, by id."""
     made = [claims.Claim.model_validate({"where": "here", "statement": "It is so."} | entry) for entry in entries]
