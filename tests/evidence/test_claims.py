@@ -1,23 +1,20 @@
-"""Statistics, tables and verdicts, on numbers whose answers are known."""
+"""Verdicts and the ledger, on numbers whose answers are known."""
 
-import json
 import math
-from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
-from experiments.analysis import reading, reference
+from experiments.evidence import claims as judging
 from experiments.evidence.claims import judge, judged_by, ledger, load_claims
-from experiments.analysis.measurements import EXPERIMENT_OF, MEASUREMENTS, Evidence, published_niqe_spread
 from experiments.evidence.statistics import Estimate, mean_over_seeds, p_value
-from experiments.evidence.tables import readable, write_table
-from experiments.runs.validation import read_yaml
-from experiments.scale import load
+from experiments.niqe_collapse.findings import Findings
 from experiments.runs.errors import UserError
-from experiments.runs.files import write_json
-from experiments.runs.sources import SOURCES
+from experiments.runs.validation import read_yaml
+from experiments.scale import ROOMS, load
 
 
 @pytest.mark.parametrize(
@@ -47,15 +44,14 @@ def test_a_verdict_needs_a_corrected_p_value_too():
     assert judge({"below": 0.0}, estimate, 0.049) == "not reproduced"
 
 
-def test_the_ledger_corrects_within_an_experiment(monkeypatch):
+def test_the_ledger_corrects_within_an_experiment():
     """Two claims of one experiment: the smaller p value is doubled, the larger is not."""
     ids = ["vae-train-psnr", "vae-train-ssim", "sae-one-trial"]
     claims = [claim for claim in load_claims() if claim.id in ids]
     differences = {"psnr": np.array([1.0, 1.1, 1.2]), "ssim": np.array([0.1, 0.4, 0.9])}
-    introvae = lambda evidence, *, measure, **others: mean_over_seeds(differences[measure])  # noqa: E731
-    monkeypatch.setitem(MEASUREMENTS, "introvae_difference", introvae)
-    monkeypatch.setitem(MEASUREMENTS, "autoencoder_one_trial", lambda evidence: mean_over_seeds(differences["psnr"]))
-    table = ledger(claims, Evidence(load("config/smoke.yaml"), {})).set_index("id")
+    introvae = SimpleNamespace(difference=lambda *, measure, **others: mean_over_seeds(differences[measure]))
+    autoencoder = SimpleNamespace(one_trial=lambda: mean_over_seeds(differences["psnr"]))
+    table = ledger(claims, {"introvae": introvae, "sparse_autoencoder": autoencoder}).set_index("id")
     single = p_value(mean_over_seeds(differences["psnr"]), 0.0)
     assert table.loc["vae-train-psnr", "corrected_p"] == pytest.approx(2 * single)
     assert table.loc["sae-one-trial", "corrected_p"] == pytest.approx(single)
@@ -73,8 +69,7 @@ def test_artefact_and_not_testable():
 
 
 def test_the_published_niqe_values_are_constant_to_the_second_decimal():
-    published = read_yaml("paper/published.yaml")
-    estimate = published_niqe_spread(Evidence(load("config/smoke.yaml"), published))
+    estimate = Findings(None).published_spread()  # it reads no run
     assert estimate.count == 16
     assert estimate.value == pytest.approx(18.8763 - 18.8700)
 
@@ -96,7 +91,9 @@ def test_the_ledger_is_well_formed():
     claims = load_claims()
     assert len(claims) >= 20
     assert len({claim.id for claim in claims}) == len(claims)
-    assert {name for claim in claims for name in claim.measure} == set(MEASUREMENTS)
+    known = {f"{room}.{name}" for room in ROOMS for name in judging.measurements(room)}
+    assert {name for claim in claims for name in claim.measure} == known
+    assert 1 <= sum(claim.headline for claim in claims) <= judging.MOST_HEADLINES
     for claim in claims:
         assert bool(claim.measure) != ("not testable" in claim.rule)
 
@@ -110,135 +107,44 @@ def test_a_scale_judges_the_claims_of_its_experiments(faces_config):
     assert judged_by(load("config/full.yaml"), claims) == claims
     judged = judged_by(load(faces_config), claims)
     assert {name for claim in judged for name in claim.measure} == {
-        "introvae_difference",
-        "introvae_without_warmup",
+        "introvae.difference",
+        "introvae.without_warmup",
     }
     assert not any("not testable" in claim.rule for claim in judged)
-    assert set(EXPERIMENT_OF) == set(MEASUREMENTS)
-    assert set(EXPERIMENT_OF.values()) <= set(SOURCES)
-
-
-README = f"before\n{reference.START}\nold\n{reference.END}\nafter\n"
-
-
-@pytest.fixture
-def finished(tmp_path, monkeypatch):
-    """Return a function that lays out what the workflow leaves behind for some settings, as far as `keep` reads it."""
-
-    def lay_out(settings):
-        monkeypatch.chdir(tmp_path)
-        (tmp_path / "README.md").write_text(README)
-        results, figures = reading.results(settings), reading.figures(settings)
-        for folder in (results / "tables", figures):
-            folder.mkdir(parents=True)
-        (results / "tables" / "introvae_train.csv").write_text("psnr\n20.0\n")
-        (figures / "introvae_course.png").write_bytes(b"picture")
-        claim = {"id": "a", "statement": "It is so.", "measured": 0.2, "measured_low": 0.1, "measured_high": 0.3}
-        others = {"unit": "dB", "verdict": "reproduced", "published": "fixed 20", "figure": "curve"}
-        others |= {"effect": 2.0, "effect_measure": "Cohen's d"}
-        write_table(pd.DataFrame([claim | others]), results, "claims")
-        run = dict.fromkeys(["python", "cpu", "gpu", "system", "threads", "commit"], "same")
-        run |= {"versions": {"torch": "2"}, "dirty": False, "data": {"faces": "checksum"}, "times": {"total": 60.0}}
-        for seed in (0, 1):
-            folder = results / "runs" / "introvae" / "softadapt" / f"seed-{seed}"
-            write_json(folder / "provenance.json", run | {"commit": f"commit {seed}"})
-            (folder / "config.yaml").write_text("code: same\n")
-        return results
-
-    return lay_out
-
-
-def test_the_reference_of_a_scale_without_a_manuscript_leaves_the_readme_alone(finished, faces_config):
-    settings = load(faces_config)
-    finished(settings)
-    reference.keep(settings)
-    kept = Path("results/reference/faces-only")
-    assert {path.name for path in kept.iterdir()} == {
-        "tables",
-        "claims.csv",
-        "claims.md",
-        "claims.tex",
-        "provenance.json",
-    }
-    assert (kept / "tables" / "introvae_train.csv").read_text() == "psnr\n20.0\n"
-    assert Path("figures/reference/faces-only/introvae_course.png").exists()
-    assert json.loads((kept / "provenance.json").read_text())["one_thread_minutes"] == 2.0
-    assert json.loads((kept / "provenance.json").read_text())["commits"] == {"introvae": ["commit 0", "commit 1"]}
-    (Path("results/faces-only/runs/introvae/softadapt/seed-1") / "config.yaml").write_text("code: other\n")
-    with pytest.raises(UserError, match=r"seed-1/provenance\.json: no part .* \(code differ\)"):
-        reference.keep(settings)
-    assert Path("README.md").read_text() == README
-
-
-def test_runs_that_list_different_packages_are_one_set_unless_a_version_differs(finished, faces_config):
-    settings = load(faces_config)
-    run = finished(settings) / "runs" / "introvae" / "softadapt" / "seed-1" / "provenance.json"
-    provenance = json.loads(run.read_text())
-    write_json(run, provenance | {"versions": {"torch": "2", "typst": "1"}})
-    reference.keep(settings)
-    kept = json.loads(Path("results/reference/faces-only/provenance.json").read_text())
-    assert kept["versions"] == {"torch": "2", "typst": "1"}
-    write_json(run, provenance | {"versions": {"torch": "3"}})
-    with pytest.raises(UserError, match=r"seed-1/provenance\.json: no part .* \(torch differ\)"):
-        reference.keep(settings)
-
-
-def test_no_more_of_celeba_is_kept_than_eight_faces(finished):
-    settings = load("config/celeba-10k.yaml")
-    finished(settings)
-    for name in ("figure_3_train_faces", "figure_4_held_out_faces", "prior_samples"):
-        (reading.figures(settings) / f"{name}.png").write_bytes(b"picture")
-    reference.keep(settings)
-    kept = {path.stem for path in Path("figures/reference/celeba-10k").iterdir()}
-    assert kept == {"figure_4_held_out_faces", "introvae_course"}
-
-
-def test_the_readme_shows_the_claims_of_the_laptop_scale(finished):
-    settings = load("config/laptop.yaml")
-    write_json(finished(settings) / "numbers.json", {})
-    reference.keep(settings)
-    assert Path("results/reference/laptop/numbers.json").exists()
-    readme = Path("README.md").read_text()
-    figure = "[figure](figures/reference/laptop/curve.png)"
-    assert f"| It is so. | fixed 20 | 0.2 [0.1, 0.3] (dB) | Cohen's d 2 | **reproduced** | {figure} |\n" in readme
-    assert "old" not in readme
-    assert readme.startswith("before\n")
-    assert readme.endswith("\nafter\n")
 
 
 def test_a_claim_with_an_unknown_measurement_is_one_line(tmp_path):
     path = tmp_path / "claims.yaml"
     path.write_text("claims:\n- {id: a, where: b, statement: c, measure: {guess: {}}, rule: {above: 0}}\n")
-    with pytest.raises(UserError, match=r"claims\.yaml: measurements\.0: .*'guess'"):
+    with pytest.raises(UserError, match=r"claims\.yaml: a: measure: no measurement guess\.; known are a room, one of gradient_descent, "):
+        load_claims(str(path))
+    path.write_text("claims:\n- {id: a, where: b, statement: c, measure: {introvae.guess: {}}, rule: {above: 0}}\n")
+    known = r"introvae\.difference, introvae\.without_warmup"
+    with pytest.raises(UserError, match=rf"a: measure: no measurement introvae\.guess; known are {known}$"):
         load_claims(str(path))
     path.write_text("claims:\n- {id: a, where: b, statement: c, rule: {about: 0}}\n")
     with pytest.raises(UserError, match=r"claims\.yaml: claims\.0\.rule"):
         load_claims(str(path))
 
 
-def test_ledger_rows_carry_measurement_and_verdict(monkeypatch):
+def test_ten_headlines_are_enough(tmp_path):
+    claim = {"where": "b", "statement": "c", "rule": {"not testable": "so"}, "headline": True}
+    path = tmp_path / "claims.yaml"
+    path.write_text(yaml.safe_dump({"claims": [claim | {"id": str(number)} for number in range(10)]}))
+    assert len(load_claims(str(path))) == 10
+    path.write_text(yaml.safe_dump({"claims": [claim | {"id": str(number)} for number in range(11)]}))
+    with pytest.raises(UserError, match="claims: at most 10 claims may be headlines, got 11"):
+        load_claims(str(path))
+
+
+def test_ledger_rows_carry_measurement_and_verdict():
     claims = [claim for claim in load_claims() if claim.id in ("vae-train-psnr", "paper-scale")]
-    monkeypatch.setitem(MEASUREMENTS, "introvae_difference", lambda *a, **k: Estimate(0.4, 0.1, 0.7, 3))
-    table = ledger(claims, Evidence(load("config/smoke.yaml"), {})).set_index("id")
+    introvae = SimpleNamespace(difference=lambda **arguments: Estimate(0.4, 0.1, 0.7, 3))
+    table = ledger(claims, {"introvae": introvae}).set_index("id")
     assert table.loc["vae-train-psnr", "verdict"] == "reproduced"
     assert table.loc["vae-train-psnr", "published"] == "softadapt 23.9272; fixed 22.2415"
     assert table.loc["paper-scale", "verdict"] == "not testable"
     assert math.isnan(table.loc["paper-scale", "measured"])
-
-
-def test_tables_join_values_and_intervals_and_escape_latex(tmp_path):
-    table = pd.DataFrame({"method": ["a_b", "50 %"], "psnr": [20.123456, 3.0], "psnr_low": [19.0, math.nan]})
-    table["psnr_high"] = [21.0, math.nan]
-    assert readable(table).to_dict("list") == {"method": ["a_b", "50 %"], "psnr": ["20.12 [19, 21]", "3"]}
-    write_table(table, tmp_path, "t")
-    assert (tmp_path / "t.md").read_text().splitlines() == [
-        "| method | psnr |",
-        "| --- | --- |",
-        "| a_b | 20.12 [19, 21] |",
-        "| 50 % | 3 |",
-    ]
-    assert r"a\_b & 20.12 [19, 21] \\" in (tmp_path / "t.tex").read_text()
-    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "t.csv"), table)
 
 
 @pytest.mark.parametrize("family", ["fixed", "softadapt"])

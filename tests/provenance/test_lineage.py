@@ -1,14 +1,13 @@
 """Records of what was made from what, and the chain that they give."""
 
-import contextlib
 import json
 import re
 import shutil
-import sys
 from pathlib import Path
 
 import finished_scale as made
 import pytest
+from openings import openings
 
 from experiments.evidence import claims, figures, lineage, manuscript, reading, redraw, rows, sensitivity, tables
 from experiments.provenance import reference, verify
@@ -20,28 +19,6 @@ from experiments.scale import load
 TABLE = "results/made/tables/niqe_collapse.csv"
 FIGURE = "figures/made/niqe_collapse.pdf"
 ROWS = "results/made/rows/niqe_collapse.csv"
-
-
-opened: list[Path] | None = None
-
-
-def _note_opening(event, arguments):
-    if event == "open" and opened is not None and isinstance(arguments[0], str | Path) and arguments[1] in ("r", "rb"):
-        opened.append(Path(arguments[0]))
-
-
-sys.addaudithook(_note_opening)
-
-
-@contextlib.contextmanager
-def openings():
-    """Every file that the interpreter opens for reading inside."""
-    global opened
-    opened = found = []
-    try:
-        yield found
-    finally:
-        opened = None
 
 
 @pytest.mark.parametrize(

@@ -2,28 +2,28 @@
 
 from itertools import combinations
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from experiments.analysis import autoencoder
-from experiments.evidence.sensitivity import sensitivity
 from experiments.scale import load
+from experiments.sparse_autoencoder import findings as autoencoder
 
-SETTINGS = load("config/smoke.yaml")
-LAST = SETTINGS.sparse_autoencoder.epochs
+LAST = 2
 
 
-def runs(rows):
-    """A history of final epochs from (method, seed, l1, mse, pcc)."""
-    table = pd.DataFrame(rows, columns=["method", "seed", "test_l1", "test_mse", "test_pcc"])
+def findings(rows):
+    """Findings of final epochs from (method, seed, l1, mse, pcc)."""
+    table = pd.DataFrame(rows, columns=["run", "seed", "test_l1", "test_mse", "test_pcc"])
     others = {"train_mse": 0.01, "validation_mse": 0.01, "train_seconds": 1.0, "verdict": ""}
-    return table.assign(epoch=LAST, validation_pcc=table["test_pcc"], **others)
+    table = table.assign(epoch=LAST, validation_pcc=table["test_pcc"], **others)
+    return autoencoder.Findings(SimpleNamespace(rows=table, section=SimpleNamespace(epochs=LAST)))
 
 
 def test_places_are_read_off_the_line_between_the_lambdas():
-    history = runs(
+    found = findings(
         [
             ("lambda-1e-05", 0, 100.0, 0.01, 90.0),
             ("lambda-0.001", 0, 1.0, 0.04, 50.0),
@@ -32,7 +32,7 @@ def test_places_are_read_off_the_line_between_the_lambdas():
             ("uncertainty", 0, 0.0, 0.07, 10.0),
         ]
     )
-    places = autoencoder.beside_the_frontier(SETTINGS, history).set_index("method")
+    places = found.beside_the_frontier.set_index("method")
     assert places.loc["softadapt", "error_ratio"] == pytest.approx(0.5)
     assert places.loc["softadapt", "pcc_gain"] == pytest.approx(5.0)
     assert places.loc["lambda-1e-05", ["error_ratio", "pcc_gain"]].tolist() == pytest.approx([1, 0])
@@ -40,7 +40,7 @@ def test_places_are_read_off_the_line_between_the_lambdas():
 
 
 def test_dead_codes_do_not_draw_the_frontier_and_every_seed_has_its_own():
-    history = runs(
+    found = findings(
         [
             *(("lambda-1e-05", seed, 100.0, 0.01 * (1 + seed), 90.0) for seed in (0, 1)),
             *(("lambda-0.0005", seed, 1.0, 0.01 * (1 + seed), 90.0) for seed in (0, 1)),
@@ -48,7 +48,7 @@ def test_dead_codes_do_not_draw_the_frontier_and_every_seed_has_its_own():
             *(("softadapt", seed, 10.0, 0.02, 90.0) for seed in (0, 1)),
         ]
     )
-    places = autoencoder.beside_the_frontier(SETTINGS, history).set_index(["method", "seed"])
+    places = found.beside_the_frontier.set_index(["method", "seed"])
     assert places.loc[("softadapt", 0), "error_ratio"] == pytest.approx(2.0)
     assert places.loc[("softadapt", 1), "error_ratio"] == pytest.approx(1.0)
 
@@ -64,8 +64,8 @@ def test_the_best_of_so_many_draws_is_what_enumeration_gives():
 def test_trials_to_match():
     rows = [(f"lambda-{value}", 0, 1.0, 0.01, pcc) for value, pcc in ((1, 0.0), (2, 60.0), (3, 90.0))]
     for pcc, trials in ((40.0, 1), (70.0, 2), (90.0, 3), (95.0, None)):
-        history = runs([*rows, ("softadapt", 0, 1.0, 0.01, pcc)])
-        assert autoencoder.trials_to_match(SETTINGS, history, "softadapt") == trials
+        found = findings([*rows, ("softadapt", 0, 1.0, 0.01, pcc)])
+        assert found.trials_to_match("softadapt") == trials
 
 
 def test_groups_cover_every_method_of_every_scale():
@@ -76,22 +76,3 @@ def test_groups_cover_every_method_of_every_scale():
     assert autoencoder.group_of("lambda-0.001") == "fixed lambda"
     assert autoencoder.group_of("rule-nequip") == "other rules named SoftAdapt"
     assert autoencoder.group_of("gradnorm") == "rival"
-
-
-def test_sensitivity_shows_the_claims_that_another_setting_judges_too(tmp_path):
-    columns = ["id", "measured", "measured_low", "measured_high", "observations", "unit", "verdict"]
-
-    def write(folder, rows):
-        folder.mkdir()
-        rows = [[*row, 0.0, 1.0, 5, "dB", "not reproduced" if row[0] == "e" else "inconclusive"] for row in rows]
-        pd.DataFrame(rows, columns=columns).to_csv(folder / "claims.csv", index=False)
-
-    write(tmp_path / "own", [("b", 0.5), ("a", 0.4), ("c", None), ("e", 0.2)])
-    write(tmp_path / "wide", [("a", 0.3), ("c", None), ("d", 0.1), ("e", None)])  # e: a verdict, since runs diverged
-    table = sensitivity(tmp_path / "own" / "claims.csv", {"wide": "wider"}, tmp_path)
-    assert table[["id", "setting", "measured"]].fillna(-1).to_numpy().tolist() == [
-        ["a", "as in this document", 0.4],
-        ["a", "wider", 0.3],
-        ["e", "as in this document", 0.2],
-        ["e", "wider", -1],
-    ]
