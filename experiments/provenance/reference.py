@@ -100,14 +100,14 @@ def summary_of_claims(ledger: Path, link: Path) -> str:
     for room in (*ROOMS, ""):
         own = claims[claims["id"].map(rooms) == room]
         quoted = own[own["id"].isin(headlines)].to_dict("records")
-        row = {"experiment": f"[{room}](experiments/{room})" if room else "none"}
+        row = {"experiment": f"[{room}](experiments/{room})" if room else "not measured"}
         row["verdicts"] = "<br>".join(f"{count} {verdict}" for verdict, count in Counter(own["verdict"]).most_common())
         row["for example"] = "<br>".join(
             f"{claim['statement']} **{claim['verdict']}**: {claim['measured']}" for claim in quoted
         )
         if not own.empty:
             table.append(row)
-    return f"{markdown(pd.DataFrame(table))}\n[All {len(claims)} claims with their measurements]({link.as_posix()})\n"
+    return f"{markdown(pd.DataFrame(table))}\n[All claims with their measurements]({link.as_posix()})\n"
 
 
 def room_claims(ledger: Path, room: str) -> str:
@@ -122,7 +122,7 @@ def _claims(ledger: Path) -> pd.DataFrame:
     claims = reading.claims_of(ledger)
     claims["measured"] = readable(claims[["measured", "measured_low", "measured_high"]])["measured"]
     for column in ("unit", "failed_runs"):
-        claims[column] = claims[column].fillna("") if column in claims else ""
+        claims[column] = claims[column].astype(object).fillna("") if column in claims else ""
     claims["measured"] += (" (" + claims["unit"] + ")").where(claims["measured"] != "", "")
     diverged = "runs that diverged: " + claims["failed_runs"].astype(str)
     claims["measured"] = claims["measured"].mask(claims["failed_runs"] != "", diverged)
