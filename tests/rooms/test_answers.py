@@ -63,6 +63,16 @@ def test_descent_ratio(scale):
     assert adapter.measure(settings, "gradient_descent.ratio", **sweep | {"step_rule": "barzilai_borwein"}).value == 1.0
 
 
+def test_steps_by_step_size_follow_the_rule_of_the_verdicts(scale):
+    """At the middle step beta -1 takes 60 steps on the choosing starts and 100 on the judged ones, beta 0, which may not be
+    chosen, 10 and 10; plain descent takes 800 on the judged starts."""
+    sweep = adapter.findings(scale.write("gradient_descent"), "gradient_descent").sweep("rosenbrock", "fixed")
+    for method, steps in (("original", 100), ("plain", 800)):
+        row = sweep.quartiles(method).iloc[1]
+        assert row["step_size"] == pytest.approx(0.01)
+        assert row[["steps_low", "steps_median", "steps_high"]].tolist() == [steps] * 3
+
+
 def test_a_start_at_the_minimum_takes_one_step(scale):
     """0 / 0 steps is 1, 2 / 4 is 0.5: the median of four of each is 0.75."""
     settings = scale.write("gradient_descent")
