@@ -36,7 +36,9 @@ class Record(Strict):
 
     command: str = Field(description="as it may be typed again")
     time: str = Field(description="when it had written, ISO 8601, UTC")
-    modules: list[str] = Field([], description="the command's own and those that it opened by name; older records lack it")
+    modules: list[str] = Field(
+        [], description="the command's own and those that it opened by name; older records lack it"
+    )
     code: str = Field(description="fingerprint of the files behind these modules")
     made_on: dict[str, Any] = Field(description="commit, dirty flag, versions, system, processor")
     outputs: dict[str, str]

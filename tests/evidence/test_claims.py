@@ -116,7 +116,10 @@ def test_a_scale_judges_the_claims_of_its_experiments(faces_config):
 def test_a_claim_with_an_unknown_measurement_is_one_line(tmp_path):
     path = tmp_path / "claims.yaml"
     path.write_text("claims:\n- {id: a, where: b, statement: c, measure: {guess: {}}, rule: {above: 0}}\n")
-    with pytest.raises(UserError, match=r"claims\.yaml: a: measure: no measurement guess\.; known are a room, one of gradient_descent, "):
+    with pytest.raises(
+        UserError,
+        match=r"claims\.yaml: a: measure: no measurement guess\.; known are a room, one of gradient_descent, ",
+    ):
         load_claims(str(path))
     path.write_text("claims:\n- {id: a, where: b, statement: c, measure: {introvae.guess: {}}, rule: {above: 0}}\n")
     known = r"introvae\.difference, introvae\.without_warmup"

@@ -126,8 +126,12 @@ def test_one_table_of_all_rooms_is_worth_the_tables_of_each(settings, tmp_path):
 
 def test_rows_that_lack_a_run_are_one_line(settings, tmp_path):
     path = tmp_path / "results" / "made" / "rows" / "introvae.csv"
-    path.write_text("\n".join(line for line in path.read_text().splitlines() if not line.startswith("introvae,equal,12,")))
-    with pytest.raises(UserError, match=r"introvae\.csv: lacks 1 of 15 runs of introvae, such as equal, seed 12; run the"):
+    path.write_text(
+        "\n".join(line for line in path.read_text().splitlines() if not line.startswith("introvae,equal,12,"))
+    )
+    with pytest.raises(
+        UserError, match=r"introvae\.csv: lacks 1 of 15 runs of introvae, such as equal, seed 12; run the"
+    ):
         reading.Runs(settings, "introvae").rows  # noqa: B018
     path.write_text("epoch\n1\n")
     with pytest.raises(UserError, match=r"introvae\.csv: lacks the column room"):
@@ -158,7 +162,9 @@ def test_a_scale_is_redrawn_from_its_committed_rows_alone(settings, tmp_path, mo
 
 
 def test_a_scale_without_committed_rows_is_one_line(settings):
-    with pytest.raises(UserError, match=r"results/reference/made/runs\.csv: missing; no rows of this scale are committed"):
+    with pytest.raises(
+        UserError, match=r"results/reference/made/runs\.csv: missing; no rows of this scale are committed"
+    ):
         redraw.redraw(settings)
 
 

@@ -180,7 +180,9 @@ def test_every_pattern_fits_something(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     settings = synthetic.scale().write("sparse_autoencoder")
     adapter.write_tables(settings, "sparse_autoencoder")
-    adapter.write_ledger(settings, [{"id": "a", "measure": {"sparse_autoencoder.frontier": {}}, "rule": {"below": 1.0}}])
+    adapter.write_ledger(
+        settings, [{"id": "a", "measure": {"sparse_autoencoder.frontier": {}}, "rule": {"below": 1.0}}]
+    )
     names = set()
     for folder in (*SCALES, tmp_path / "results" / "made"):
         for table, rows in compare.tables_of(folder, TOLERANCES).items():

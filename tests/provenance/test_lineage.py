@@ -151,7 +151,9 @@ def test_the_chain_shows_what_has_changed_since(analysed):
 
 
 def test_the_manuscript_is_traced_through_its_tables_and_figures_to_the_runs(analysed, monkeypatch):
-    Path("paper/paper.typ").write_text('#csv("/results/made/tables/niqe_collapse.csv").len() #json("/results/made/numbers.json").a')
+    Path("paper/paper.typ").write_text(
+        '#csv("/results/made/tables/niqe_collapse.csv").len() #json("/results/made/numbers.json").a'
+    )
     monkeypatch.setattr(manuscript, "numbers", lambda settings: {"a": 1})
     command = reading.Command("manuscript", made.scale(), "", made.CONFIG)
     with command.recorded():

@@ -221,7 +221,9 @@ def test_the_readme_has_a_row_for_each_experiment(documents):
     assert lines[0].startswith("| [gradient_descent](experiments/gradient_descent) | ")
     for verdict, count in own.value_counts().items():
         assert f"{count} {verdict}" in lines[0]
-    assert "clearly outperforms plain gradient descent (taken as a tenth fewer steps). **not reproduced**: 1.008 [" in text
+    assert (
+        "clearly outperforms plain gradient descent (taken as a tenth fewer steps). **not reproduced**: 1.008 [" in text
+    )
     assert "[All claims with their measurements](some/claims.md)" in text
 
 
@@ -244,7 +246,9 @@ def test_runs_that_diverged_are_named_where_there_is_no_number(documents, tmp_pa
     claims.loc[claims["id"] == "vae-niqe", ["measured", "measured_low", "measured_high"]] = float("nan")
     claims["failed_runs"] = claims["id"].map({"vae-niqe": "ours 1 of 5"})
     claims.to_csv("claims.csv", index=False)
-    assert "| runs that diverged: ours 1 of 5 | artefact |" in reference.room_claims(Path("claims.csv"), "niqe_collapse")
+    assert "| runs that diverged: ours 1 of 5 | artefact |" in reference.room_claims(
+        Path("claims.csv"), "niqe_collapse"
+    )
 
 
 def test_only_the_shown_scale_changes_the_readme(analysed, monkeypatch):

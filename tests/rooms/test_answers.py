@@ -99,7 +99,9 @@ def test_descent_beta_ratio(scale):
 def test_plain_diverged_share_asks_for_all_large_steps(scale, smallest_step, starts):
     """Of 16 starts ten diverge at 0.01 and 0.1, two more at 0.1 alone, and none at 0.001; four never arrive at 0.1."""
     settings = scale.write("gradient_descent")
-    share = adapter.measure(settings, "gradient_descent.plain_diverged_share", function="beale", smallest_step=smallest_step)
+    share = adapter.measure(
+        settings, "gradient_descent.plain_diverged_share", function="beale", smallest_step=smallest_step
+    )
     assert (share.value, share.count) == (starts / 16, 16)
 
 
