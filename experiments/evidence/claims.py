@@ -33,7 +33,7 @@ class Claim(Strict):
 
     @property
     def bound(self) -> float | None:
-        """What the measurement is held against; None where it is not a bound on an interval."""
+        """The bound that the measurement is compared with; None if the rule has no bound on an interval."""
         (kind, value), *_ = self.rule.items()
         return float(value) if kind in ("above", "below") else None
 
@@ -97,7 +97,7 @@ def measurement(claim: Claim) -> tuple[str, str, dict[str, Any]] | None:
 
 
 def ledger(claims: list[Claim], findings: Mapping[str, Any]) -> pd.DataFrame:
-    """Measure and judge all claims, one row each; p values are corrected by Holm within each experiment.
+    """Measure and judge all claims, one row each. P values are corrected by Holm's method within each experiment.
 
     Args:
         claims: what to judge.
@@ -177,7 +177,7 @@ def load_claims(path: str = "paper/claims.yaml") -> list[Claim]:
 
 
 def measurements(room: str) -> list[str]:
-    """Names of a room's measurements: the public methods of its ``Findings`` that return an estimate."""
+    """Names of a room's measurements: the public methods of its ``Findings`` that return an `Estimate`."""
     module = reading.open_room(room, "findings")
     found = vars(module.Findings).items() if module else []
     return [

@@ -1,4 +1,4 @@
-"""What was made from what: a small record of every command, beside the results that it wrote.
+"""Record what was made from what: a small file for every command, beside the results that it wrote.
 
 ``results/<scale>/lineage/<command>[-<room>].json`` holds the command, the commit, versions and time, the modules that made the
 results, and the SHA-256 of the files that the command wrote and read. A run that it read stands there with the SHA-256 of its

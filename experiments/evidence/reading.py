@@ -190,7 +190,8 @@ class FinishedRun:
     @functools.cached_property
     def config(self) -> dict[str, Any]:
         """The resolved settings, with the fingerprint of the code."""
-        return read_yaml(self.folder / "config.yaml")
+        with self._whole("config.yaml") as path:
+            return read_yaml(path)
 
     @functools.cached_property
     def metrics(self) -> dict[str, Any]:
@@ -201,7 +202,8 @@ class FinishedRun:
     def history(self) -> pd.DataFrame:
         """The course of the run."""
         with self._whole("history.csv") as path:
-            return pd.read_csv(path)
+            history = pd.read_csv(path)
+            return history.astype(float) if history.empty else history  # else its columns would be of no numbers
 
     @functools.cached_property
     def samples(self) -> dict[str, np.ndarray]:
@@ -337,11 +339,11 @@ def published() -> dict[str, Any]:
 
 
 def claims_of(path: Path) -> pd.DataFrame:
-    """Read a ``claims.csv``; empty cells are NaN, and no word is."""
+    """Read a ``claims.csv``. Empty cells are NaN; words such as ``nan`` stay words."""
     return pd.read_csv(lineage.noted(path), keep_default_na=False, na_values=[""])
 
 
 def findings_of(settings: scale.Settings) -> dict[str, Any]:
-    """The findings of every room of a scale that has some, by room."""
+    """The findings of a scale by room, for the rooms that have a ``findings.py``."""
     modules = {room: open_room(room, "findings") for room in settings.rooms}
     return {room: module.Findings(Runs(settings, room)) for room, module in modules.items() if module}

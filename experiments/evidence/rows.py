@@ -43,7 +43,7 @@ def identity(run: reading.FinishedRun, room: str, name: str, seed: int) -> dict[
         "run": name,
         "seed": seed,
         "settings": record.get("config_hash", "")[:16],
-        "code": run.config["code"],
+        "code": run.config.get("code", ""),
         "commit": record["commit"],
         "machine": machine_text(reading.machine_of(record)),
         "verdict": run.metrics.get("verdict", ""),

@@ -117,6 +117,11 @@ def numbers(settings: Settings) -> dict[str, Any]:
     return manuscript.numbers(settings)
 
 
+def figure(settings: Settings, room: str, name: str) -> Any:
+    """One figure of a room."""
+    return getattr(reading.open_room(room, "figures"), name)(reading.Runs(settings, room))
+
+
 def draw(settings: Settings, room: str) -> list[str]:
     """Draw a room's figures; return their names."""
     figures.make(reading.Runs(settings, room), reading.figures(settings), captions(room, "figures"))

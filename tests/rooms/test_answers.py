@@ -3,6 +3,7 @@
 import json
 import math
 from itertools import combinations
+from pathlib import Path
 from statistics import mean, stdev
 
 import adapter
@@ -324,8 +325,6 @@ def test_step_overhead(scale, by, shares):
 
 
 def test_every_measurement_is_tested_here():
-    from pathlib import Path
-
     text = Path(__file__).read_text(encoding="utf-8")
     assert not {name for name in adapter.measurement_names() if f'"{name}"' not in text}
 
@@ -460,4 +459,16 @@ def test_numbers_of_the_manuscript(scale):
     assert numbers["claims"]["cluster"]["measured"] is None
     assert numbers["verdicts"]["inconclusive"] == 5
     assert numbers["provenance"]["commit"] == "c" * 40
+    assert numbers["provenance"]["machines"] == "a processor"
+    assert numbers["one_thread"] is True
     assert numbers["settings"]["introvae"]["seeds"] == SEEDS
+
+
+def test_minutes_on_a_gpu_are_not_those_of_one_thread(scale):
+    settings = scale.write(*scale.settings)
+    path = Path("results/made/runs/introvae/fixed/seed-10/provenance.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"gpu": "NVIDIA H100", "threads": 8}))
+    adapter.write_ledger(settings, ENTRIES)
+    numbers = adapter.numbers(settings)
+    assert numbers["one_thread"] is False
+    assert numbers["provenance"]["machines"] == "a processor and a processor with NVIDIA H100"

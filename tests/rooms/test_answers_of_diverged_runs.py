@@ -317,6 +317,17 @@ def test_figures_of_introvae(scale):
     assert {"figure_3_train_faces", "figure_4_held_out_faces", "introvae_quality", "prior_samples"} <= set(figures)
 
 
+def test_figures_show_no_epoch_that_a_seed_lacks(scale):
+    """A run that leaves no history at all leaves no epoch to show a mean of; the other methods are drawn."""
+    scale.end_before("sparse_autoencoder", "softadapt", 10, 1)
+    scale.end_before("introvae", "softadapt", 10, 1)
+    settings = scale.write("sparse_autoencoder", "introvae")
+    for room, name in (("sparse_autoencoder", "figure_5_autoencoder_losses"), ("introvae", "introvae_course")):
+        labels = {line.get_label() for axes in adapter.figure(settings, room, name).axes for line in axes.lines}
+        assert not [label for label in labels if label.lower() == "softadapt"], room
+        assert len(labels) >= 2
+
+
 def test_numbers_of_the_manuscript(scale):
     """What SoftAdapt has not is null there; the lambda that is nearest to nothing is the tuned one."""
     scale.diverge("sparse_autoencoder", "softadapt", 12, 3)
