@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.scale import load, require
 from experiments.runs.errors import run_main
+from experiments.scale import load
 
 if TYPE_CHECKING:
     from experiments.introvae.settings import IntroVAESettings
@@ -58,7 +58,7 @@ def measure_step(settings: "IntroVAESettings") -> StepCost:
     from torch._subclasses.fake_tensor import FakeTensorMode
     from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
-    from experiments import introvae_updates as updates
+    from experiments.introvae import updates
     from experiments.weightings import build
     from models.introvae import COMPONENTS
 
@@ -237,9 +237,7 @@ def main(arguments: list[str] | None = None) -> None:
         help="memory bandwidth that the GPU sustains, TB/s (default: %(default)s)",
     )
     options = parser.parse_args(arguments)
-    scale = load(options.config)
-    require(scale, "introvae", options.config)
-    settings = scale.introvae
+    settings = load(options.config).section("introvae")
     if options.train_images < settings.batch_size:
         parser.error(f"--train-images {options.train_images}: less than one batch of {settings.batch_size}")
     gpu = (options.train_images, options.tflops, options.bandwidth)

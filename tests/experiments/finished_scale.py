@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import yaml
-
 from experiments.analysis import claims, figures, sensitivity, tables
-from experiments.scale import load
+
 from experiments.runs.files import sha256, write_json
 from experiments.runs.folder import code_fingerprint, config_hash
 from experiments.runs.sources import rules_of
+from experiments.scale import load
 
 ROOT = Path(__file__).parent.parent.parent
 SCALE = "made"

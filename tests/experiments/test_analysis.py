@@ -7,17 +7,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-
 from experiments.analysis import reading, reference
-from experiments.evidence.claims import judge, judged_by, ledger, load_claims
 from experiments.analysis.measurements import EXPERIMENT_OF, MEASUREMENTS, Evidence, published_niqe_spread
+
+from experiments.evidence.claims import judge, judged_by, ledger, load_claims
 from experiments.evidence.statistics import Estimate, mean_over_seeds, p_value
 from experiments.evidence.tables import readable, write_table
-from experiments.runs.validation import read_yaml
-from experiments.scale import load
 from experiments.runs.errors import UserError
 from experiments.runs.files import write_json
 from experiments.runs.sources import SOURCES
+from experiments.runs.validation import read_yaml
+from experiments.scale import load
 
 
 @pytest.mark.parametrize(

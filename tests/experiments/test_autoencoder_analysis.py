@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-
 from experiments.analysis import autoencoder
+
 from experiments.evidence.sensitivity import sensitivity
 from experiments.scale import load
 

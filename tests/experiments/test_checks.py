@@ -3,8 +3,8 @@
 import pytest
 
 from experiments import checks, weightings
-from experiments.scale import load
 from experiments.runs.errors import UserError
+from experiments.scale import load
 
 SMOKE = "config/smoke.yaml"
 

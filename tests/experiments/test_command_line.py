@@ -1,5 +1,7 @@
 """Command lines: every key an option, one line for every mistake, help at once."""
 
+import errno
+import os
 import signal
 import subprocess
 import sys
@@ -7,13 +9,13 @@ import time
 
 import pytest
 import yaml
+from experiments.analysis import paper, reading
 
 from experiments import command_line
-from experiments.analysis import paper, reading
-from experiments.scale import load
 from experiments.data import __main__ as data
 from experiments.runs.errors import UserError, run_main
 from experiments.runs.room import WEIGHTINGS_FOLDER
+from experiments.scale import load
 from experiments.weightings import softadapt, softadapt_swapped
 
 SMOKE = ["--config", "config/smoke.yaml"]
@@ -244,7 +246,30 @@ def test_an_error_of_the_file_system_without_a_file_is_one_line_too(capsys):
 
     with pytest.raises(SystemExit):
         run_main(fails)
-    assert capsys.readouterr().err.startswith("error: cannot write; ")
+    assert capsys.readouterr().err == "error: cannot write\n"
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [
+        (errno.EACCES, "; name another place, or make this one readable and writable"),
+        (errno.EROFS, "; name another place, or make this one readable and writable"),
+        (errno.ENOENT, "; name another place, or make this one readable and writable"),
+        (errno.EISDIR, "; name another place, or make this one readable and writable"),
+        (errno.ENOSPC, "; free some space or name another place"),
+        (errno.EDQUOT, "; free some space or name another place"),
+        (errno.ENOMEM, ""),
+        (errno.EMFILE, ""),
+        (errno.EIO, ""),
+    ],
+)
+def test_an_error_of_the_file_system_gets_only_advice_that_fits(capsys, number, remedy):
+    def fails():
+        raise OSError(number, os.strerror(number), "file")
+
+    with pytest.raises(SystemExit):
+        run_main(fails)
+    assert capsys.readouterr().err == f"error: file: {os.strerror(number)}{remedy}\n"
 
 
 def test_interrupt_exits_with_the_customary_code(capsys):

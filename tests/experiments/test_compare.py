@@ -8,10 +8,10 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
+from experiments.analysis import compare
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.analysis import compare
 from experiments.evidence.reading import PROVENANCE
 from experiments.provenance.tolerances import Estimate, Tolerance, Tolerances, judge, load_tolerances
 from experiments.runs.errors import UserError

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from experiments.runs.validation import read_yaml
-from experiments.scale import Settings, load
 from experiments.runs.errors import UserError
 from experiments.runs.sources import SOURCES, source_files
+from experiments.runs.validation import read_yaml
+from experiments.scale import Settings, load
 
 SCALES = ["smoke", "laptop", "paper"]
 

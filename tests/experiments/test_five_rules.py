@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 import yaml
-
 from experiments.analysis import five_rules as analysis
 from experiments.analysis.figures_five_rules import five_rules as draw
 from experiments.analysis.measurements import Evidence, order_disagreement
-from experiments.evidence.tables import EXPERIMENTS
 from experiments.audits import five_rules
-from experiments.scale import load
+
+from experiments.evidence.tables import EXPERIMENTS
 from experiments.runs.errors import UserError
+from experiments.scale import load
 from experiments.weightings import build
 
 FALLING = ([1.0, 2.0, 3.0, 4.0, 5.0], [150.0, 100.0, 50.0, 10.0, 0.1], [1500.0, 1000.0, 500.0, 100.0, 1.0])

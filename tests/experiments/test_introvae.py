@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from experiments import introvae
-from experiments.scale import load
 from experiments.introvae.updates import (
     adversarial_step,
     build_networks,
@@ -13,6 +12,7 @@ from experiments.introvae.updates import (
     reconstruct,
     warmup_step,
 )
+from experiments.scale import load
 from experiments.weightings import build
 from models.introvae import COMPONENTS, encoder_loss_components
 

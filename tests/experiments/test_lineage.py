@@ -9,12 +9,12 @@ from pathlib import Path
 
 import finished_scale as made
 import pytest
-
 from experiments.analysis import claims, figures, lineage, paper, reading, reference, sensitivity, tables, verify
+
 from experiments.provenance.trace import describe, trace
-from experiments.scale import load
 from experiments.runs.errors import UserError
 from experiments.runs.files import write_json
+from experiments.scale import load
 
 TABLE = "results/made/tables/niqe_collapse.csv"
 FIGURE = "figures/made/niqe_collapse.pdf"

@@ -12,9 +12,8 @@ from torch import distributed, nn
 from torch.multiprocessing import spawn
 
 from experiments import introvae
-from experiments.scale import load
 from experiments.data import orl_faces
-from experiments.runs.errors import UserError
+from experiments.introvae.ranks import Ranks, open_ranks
 from experiments.introvae.updates import (
     adversarial_step,
     build_balances,
@@ -22,8 +21,9 @@ from experiments.introvae.updates import (
     recompute_batch_statistics,
     warmup_step,
 )
-from experiments.introvae.ranks import Ranks, open_ranks
+from experiments.runs.errors import UserError
 from experiments.runs.folder import Run
+from experiments.scale import load
 
 CPU = torch.device("cpu")
 COUNT = 2

@@ -9,14 +9,14 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-
 from experiments.analysis import cost, reading
 from experiments.analysis.measurements import Evidence, step_overhead
 from experiments.audits import step_cost
+
+from experiments.runs.errors import UserError
 from experiments.runs.validation import read_yaml
 from experiments.scale import load
 from experiments.step_cost.settings import TIMED
-from experiments.runs.errors import UserError
 
 KINDS = ["step", "call", "call_in_a_row"]
 PUBLISHED = read_yaml("paper/published.yaml")

@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from experiments import digit_classifier, introvae, introvae_updates, sparse_autoencoder
-from experiments.introvae.settings import IntroVAESettings
-from experiments.scale import load
 from experiments.data import orl_faces
+from experiments.introvae.settings import IntroVAESettings
+from experiments.metrics.classification import judge_identity
 from experiments.runs.errors import UserError
 from experiments.runs.files import sha256
-from experiments.metrics.classification import judge_identity
 from experiments.runs.folder import Run
+from experiments.scale import load
 from experiments.weightings import build
 from models.introvae import COMPONENTS
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import finished_scale as made
 import pytest
 import yaml
-
 from experiments.analysis import reference, verify
-from experiments.scale import load
+
 from experiments.runs.errors import UserError
 from experiments.runs.files import write_json
+from experiments.scale import load
 
 OUTPUTS = [
     "results/made/tables/niqe_collapse.csv",

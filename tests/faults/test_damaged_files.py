@@ -6,15 +6,15 @@ import shutil
 import numpy as np
 import pytest
 import yaml
+from experiments.analysis import reading
 from made_data import make_celeba, make_faces, make_mnist
 from processes import one_line
 from scenes import content
 
-from experiments.analysis import reading
-from experiments.runs.room import run_folder
-from experiments.scale import Settings
 from experiments.data import celeba, mnist, orl_faces
 from experiments.runs.errors import UserError
+from experiments.runs.room import run_folder
+from experiments.scale import Settings
 
 
 def damage(path, moments):
