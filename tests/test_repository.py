@@ -120,3 +120,17 @@ def test_checkpoints_are_loaded_without_running_code():
 @pytest.mark.parametrize("path", [p for p in TRACKED if p.suffix == ".py"], ids=str)
 def test_a_file_holds_one_idea(path):
     assert len(path.read_text().splitlines()) <= 400
+
+
+def test_the_readme_shows_the_reference_claims():
+    from experiments.provenance.reference import END, START, claims_table
+
+    readme = Path("README.md").read_text(encoding="utf-8")
+    shown = readme.split(START)[1].split(END)[0].strip()
+    assert shown == claims_table(Path("results/reference/laptop"), Path("figures/reference/laptop")).strip()
+
+
+def test_links_in_the_documents_lead_somewhere():
+    for document in ("README.md", "CONTRIBUTING.md", *map(str, Path("docs").glob("*.md"))):
+        for target in re.findall(r"\]\((?!http)([^)#]+)\)", Path(document).read_text(encoding="utf-8")):
+            assert (Path(document).parent / target).exists(), f"{document}: {target}"
