@@ -11,10 +11,10 @@ import time
 import pytest
 import torch
 
-from experiments.scale import load
 from experiments.introvae.updates import Networks, adversarial_step, build_networks
 from experiments.metrics.psnr import psnr
 from experiments.metrics.ssim import ssim
+from experiments.scale import load
 from experiments.weightings import build
 from models.introvae import (
     COMPONENTS,

@@ -1,5 +1,6 @@
 """Settings of a scale: one YAML file, one section per room. `Settings` is the only list of rooms."""
 
+import reprlib
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from experiments.introvae.settings import IntroVAESettings
 from experiments.namesakes.settings import NamesakesSettings
 from experiments.niqe_collapse.settings import NiqeCollapseSettings
 from experiments.runs.errors import UserError
-from experiments.runs.room import Section, Strict
+from experiments.runs.room import PlainText, Section, Strict
 from experiments.runs.validation import model_in, read_yaml, validate
 from experiments.sparse_autoencoder.settings import SparseAutoencoderSettings
 from experiments.step_cost.settings import StepCostSettings
@@ -23,10 +24,10 @@ DEFAULT = "config/laptop.yaml"
 class Settings(Strict):
     """Everything that one scale of the suite is run with. A scale may leave rooms out."""
 
-    scale: str = Field(pattern=r"^[a-z0-9-]+$", description="name of the folder below results and figures")
-    data_dir: str = Field(min_length=1, description="folder of the data sets")
+    scale: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$", description="name of the folder below results and figures")
+    data_dir: PlainText = Field(min_length=1, description="folder of the data sets")
     gpus: int = Field(default=0, ge=0, description="GPUs that an IntroVAE job asks for; several train data parallel")
-    label: str = Field(default="", description="title of the IntroVAE figures, where their data need one")
+    label: PlainText = Field(default="", description="title of the IntroVAE figures, where their data need one")
     gradient_descent: GradientDescentSettings | None = None
     digit_classifier: DigitClassifierSettings | None = None
     sparse_autoencoder: SparseAutoencoderSettings | None = None
@@ -73,38 +74,60 @@ class Settings(Strict):
 ROOMS = [name for name, field in Settings.model_fields.items() if model_in(field.annotation)]
 
 
-def read(path: Path | str) -> dict[str, Any]:
-    """Read the plain values of a scale's file, laid over those of the file that its key ``base`` names, if any.
+def files(path: Path | str) -> list[Path]:
+    """Return the files that a scale's settings come from: its own, then the one that its key ``base`` names, and so on."""
+    return [file for file, _ in _layers(path)]
 
-    ``base`` is a path beside the file. Mappings are merged key by key; other values, and weighting rules as a whole, replace the
-    base's; a null removes what the base has.
+
+def read(path: Path | str) -> dict[str, Any]:
+    """Read the plain values of a scale's file, laid over those of the file beside it that its key ``base`` names, if any.
+
+    Mappings are merged key by key. Other values replace those of the base, and so does a weighting rule with all its options.
+    A null removes what the base has. ``only`` names the entries of the base's mapping that stay, among those that are
+    mappings themselves, such as the sections of a scale or its methods.
 
     Raises:
-        UserError: if a file cannot be read, or is its own base.
+        UserError: one line, if a file cannot be read, is its own base, or keeps what its base lacks.
     """
-    chain = [Path(path)]
-    layers = [read_yaml(path)]
-    while (base := layers[-1].pop("base", None)) is not None:
-        if not isinstance(base, str) or not base:
-            raise UserError(f"{chain[-1]}: base: must be the name of a file beside this one, got {base!r}")
-        chain.append(chain[-1].parent / base)
-        if chain[-1].resolve() in [file.resolve() for file in chain[:-1]]:
-            raise UserError(f"{chain[-2]}: base: {base} is based on this file; name another, or none")
-        layers.append(read_yaml(chain[-1]))
-    values: dict[str, Any] = {}
-    for layer in reversed(layers):
-        values = _laid_over(values, layer)
+    (_, values), *changes = reversed(_layers(path))
+    for file, change in changes:
+        values = _laid_over(values, change, str(file))
     return values
 
 
-def _laid_over(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
+def _layers(path: Path | str) -> list[tuple[Path, dict[str, Any]]]:
+    """The files of `files`, each with its values."""
+    layers: list[tuple[Path, dict[str, Any]]] = []
+    base: Any = Path(path).name
+    while base is not None:
+        file = (layers[-1][0] if layers else Path(path)).parent / str(base)
+        if any(file.resolve() == other.resolve() for other, _ in layers):
+            raise UserError(f"{layers[-1][0]}: base: {base} is itself based on this file; name another, or none")
+        layers.append((file, read_yaml(file)))
+        base = layers[-1][1].pop("base", None)
+        if base is not None and not (isinstance(base, str) and base and base.isprintable()):
+            raise UserError(f"{file}: base: must be the name of a file beside this one")
+    return layers
+
+
+def _laid_over(base: dict[str, Any], changes: dict[str, Any], source: str) -> dict[str, Any]:
+    """The values of `base` with `changes`; `source` is the place of the changes, for messages."""
+    merged, changes = dict(base), dict(changes)
+    if not isinstance(changes.get("only", {}), dict):  # a mapping is an entry of that name
+        kept = changes["only"] if isinstance(changes["only"], list) else [changes["only"]]
+        del changes["only"]
+        entries = [key for key, value in base.items() if isinstance(value, dict)]
+        if unknown := [name for name in kept if name not in entries]:
+            raise UserError(
+                f"{source}: only: {reprlib.repr(unknown[0])} is not in the base; choose from {', '.join(entries)}"
+            )
+        merged = {key: value for key, value in base.items() if key not in entries or key in kept}
     for key, value in changes.items():
+        inner = merged.get(key)
         if value is None:
             merged.pop(key, None)
-        elif isinstance(value, dict) and "rule" not in value:  # the options of another weighting rule do not merge
-            inner = merged.get(key)
-            merged[key] = _laid_over(inner if isinstance(inner, dict) else {}, value)
+        elif isinstance(value, dict) and "rule" not in value and isinstance(inner, dict):
+            merged[key] = _laid_over(inner, value, f"{source}: {key}")
         else:
             merged[key] = value
     return merged

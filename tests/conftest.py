@@ -1,8 +1,5 @@
 """Fixtures of all tests: made data, tiny settings, and how many trials the faults are given."""
 
-import hashlib
-import shutil
-
 import pytest
 import torch
 import yaml
@@ -39,30 +36,6 @@ def made_faces(tmp_path, monkeypatch):
     """A data folder with made faces."""
     monkeypatch.setattr(orl_faces, "CHECKSUM", make_faces(tmp_path / "data"))
     return tmp_path / "data"
-
-
-@pytest.fixture(scope="session")
-def analysed_once(tmp_path_factory):
-    """A folder with a small finished scale, its analysis done; made once, to be copied."""
-    import finished_scale
-
-    folder = tmp_path_factory.mktemp("analysed")
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.chdir(folder)
-        finished_scale.lay_out(folder)
-        finished_scale.analyse(monkeypatch)
-    return folder
-
-
-@pytest.fixture
-def analysed(analysed_once, tmp_path, monkeypatch):
-    """A copy of that folder, the working directory of the test."""
-    folder = tmp_path / "analysed"
-    shutil.copytree(analysed_once, folder)
-    monkeypatch.chdir(folder)
-    checksum = hashlib.sha256((folder / "data" / "orl-faces" / "images.npy").read_bytes()).hexdigest()
-    monkeypatch.setattr(orl_faces, "CHECKSUM", checksum)
-    return folder
 
 
 @pytest.fixture

@@ -123,11 +123,13 @@ def test_a_file_holds_one_idea(path):
 
 
 def test_the_readme_shows_the_reference_claims():
-    from experiments.provenance.reference import END, START, claims_table
+    """And so do the READMEs of rooms that have a place for their claims."""
+    from experiments.provenance.reference import readmes
+    from experiments.scale import load
 
-    readme = Path("README.md").read_text(encoding="utf-8")
-    shown = readme.split(START)[1].split(END)[0].strip()
-    assert shown == claims_table(Path("results/reference/laptop"), Path("figures/reference/laptop")).strip()
+    reference = Path("results/reference/laptop")
+    for path, text in readmes(load("config/laptop.yaml"), reference / "claims.csv", reference / "claims.md").items():
+        assert path.read_text(encoding="utf-8") == text
 
 
 def test_links_in_the_documents_lead_somewhere():

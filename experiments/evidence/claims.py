@@ -1,11 +1,11 @@
-"""The ledger: every claim of ``paper/claims.yaml``, measured and judged."""
+"""Measure and judge every claim of ``paper/claims.yaml``: the ledger."""
 
 import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import pandas as pd
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from experiments.evidence import lineage, reading
 from experiments.evidence.statistics import CONFIDENCE, NO_ESTIMATE, Estimate, effect_size, holm, p_value
@@ -29,10 +29,11 @@ class Claim(Strict):
     rule: Annotated[dict[Literal["above", "below", "artefact", "not testable"], float | str], Field(min_length=1)]
     unit: str = ""
     figure: str = ""
+    headline: bool = False
 
     @property
     def bound(self) -> float | None:
-        """What the measurement is held against; None where it is not a bound on an interval."""
+        """The bound that the measurement is compared with; None if the rule has no bound on an interval."""
         (kind, value), *_ = self.rule.items()
         return float(value) if kind in ("above", "below") else None
 
@@ -41,11 +42,22 @@ EFFECT_NAMES = {"mean": "Cohen's d", "median": "dominance", "share": "Cohen's h"
 """Kind of an estimate -> the name of its effect size."""
 
 
+MOST_HEADLINES = 10
+"""How many claims the summary in the README may quote."""
+
+
+def _few_headlines(claims: list[Claim]) -> list[Claim]:
+    count = sum(claim.headline for claim in claims)
+    if count > MOST_HEADLINES:
+        raise ValueError(f"at most {MOST_HEADLINES} claims may be headlines, got {count}")
+    return claims
+
+
 class Ledger(Strict):
     """All claims, and the committed scales that vary what the paper leaves open."""
 
     sensitivity: dict[str, str] = {}
-    claims: list[Claim]
+    claims: Annotated[list[Claim], AfterValidator(_few_headlines)]
 
 
 LEVEL = 1 - CONFIDENCE
@@ -85,7 +97,7 @@ def measurement(claim: Claim) -> tuple[str, str, dict[str, Any]] | None:
 
 
 def ledger(claims: list[Claim], findings: Mapping[str, Any]) -> pd.DataFrame:
-    """Measure and judge all claims, one row each; p values are corrected by Holm within each experiment.
+    """Measure and judge all claims, one row each. P values are corrected by Holm's method within each experiment.
 
     Args:
         claims: what to judge.
@@ -127,12 +139,12 @@ def _row(claim: Claim, estimate: Estimate | None, corrected: float) -> dict[str,
 
 
 def judged_by(settings: Settings, claims: list[Claim]) -> list[Claim]:
-    """The claims that a scale speaks of: those whose experiment it has, with the methods that they compare.
+    """The claims that a scale can judge: it has their experiment, with the methods that they compare.
 
-    A claim that nothing measures is of no experiment, and stands in the ledgers of scales that have them all.
+    A claim that nothing measures belongs to no experiment. Only scales with all experiments list it.
     """
 
-    def spoken_of(claim: Claim) -> bool:
+    def has(claim: Claim) -> bool:
         measured = measurement(claim)
         if measured is None:
             return settings.complete
@@ -142,7 +154,7 @@ def judged_by(settings: Settings, claims: list[Claim]) -> list[Claim]:
         compared = {arguments[key] for key in ("ours", "theirs") if key in arguments}
         return not compared or compared <= set(settings.rooms[room].names())
 
-    return [claim for claim in claims if spoken_of(claim)]
+    return [claim for claim in claims if has(claim)]
 
 
 def load_claims(path: str = "paper/claims.yaml") -> list[Claim]:
@@ -165,7 +177,7 @@ def load_claims(path: str = "paper/claims.yaml") -> list[Claim]:
 
 
 def measurements(room: str) -> list[str]:
-    """Names of a room's measurements: the public methods of its ``Findings`` that return an estimate."""
+    """Names of a room's measurements: the public methods of its ``Findings`` that return an `Estimate`."""
     module = reading.open_room(room, "findings")
     found = vars(module.Findings).items() if module else []
     return [
@@ -185,7 +197,7 @@ def load_ledger(path: str = "paper/claims.yaml") -> Ledger:
 
 
 def write(settings: Settings, findings: Mapping[str, Any]) -> pd.DataFrame:
-    """Judge the claims that a scale speaks of and write its ledger; return it."""
+    """Judge the claims that a scale can judge, and write its ledger. Return it."""
     table = ledger(judged_by(settings, load_claims()), findings)
     write_table(table, reading.results(settings), "claims")
     return table
@@ -193,7 +205,7 @@ def write(settings: Settings, findings: Mapping[str, Any]) -> pd.DataFrame:
 
 def main() -> None:
     """Entry point of ``python -m experiments.evidence.claims``."""
-    command = reading.command_line("claims", "Measure and judge the claims of paper/claims.yaml.")
+    command = reading.command_line("claims", "Measure and judge the claims of paper/claims.yaml.", parts=("findings",))
     with command.recorded():
         table = write(command.settings, reading.findings_of(command.settings))
     print(table[["id", "measured", "measured_low", "measured_high", "corrected_p", "verdict"]].to_string(index=False))

@@ -1,10 +1,11 @@
-"""Figures, each written as PDF and PNG by the function of its name in a room's ``figures.py``."""
+"""Draw figures. Each is written as PDF and PNG, and drawn by the function of its name in a room's ``figures.py``."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from experiments.evidence import reading
 from experiments.runs.errors import UserError, run_main
+from experiments.runs.jobs import captions
 
 
 def make(runs: reading.Runs, folder: Path, names: Sequence[str]) -> None:
@@ -19,16 +20,18 @@ def make(runs: reading.Runs, folder: Path, names: Sequence[str]) -> None:
     for name in names:
         draw = getattr(module, name, None)
         if draw is None:
-            raise UserError(f"experiments/{runs.room}/figures.py: has no function {name}, but a caption of that name")
+            raise UserError(
+                f"experiments/{runs.room}/figures.py: has no function {name}, although the room has a caption of that name"
+            )
         style.save(draw(runs), folder, name)
 
 
 def main() -> None:
     """Entry point of ``python -m experiments.evidence.figures``."""
-    command = reading.command_line("figures", "Draw the figures of one experiment.", rooms=True)
+    command = reading.command_line("figures", "Draw the figures of one experiment.", rooms=True, parts=("figures",))
     with command.recorded():
         runs = reading.Runs(command.settings, command.what)
-        make(runs, reading.figures(command.settings), reading.captions(command.what, "figures"))
+        make(runs, reading.figures(command.settings), captions(command.what, "figures"))
 
 
 if __name__ == "__main__":

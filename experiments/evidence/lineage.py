@@ -1,19 +1,20 @@
-"""What was made from what: one small record for every analysis command, beside the results that it wrote.
+"""Record what was made from what: a small file for every command, beside the results that it wrote.
 
-``results/<scale>/lineage/<command>[-<experiment>].json`` holds the command, the commit, versions and time, and with their
-SHA-256 the files that it wrote, the files that it read, and the runs that it read. A run stands there with the SHA-256 of
-its ``provenance.json``, which in turn holds those of the run's files.
+``results/<scale>/lineage/<command>[-<room>].json`` holds the command, the commit, versions and time, the modules that made the
+results, and the SHA-256 of the files that the command wrote and read. A run that it read stands there with the SHA-256 of its
+``provenance.json``, which in turn holds those of the run's files.
 
-What is noted is what was read, not what should have been: run folders are noted where they are opened
-(`reading.FinishedRun`), other files by `noted` around the path, outputs by `wrote` in the two functions that write tables
-and figures. The notes go to the recorder of the `recording` under way, since some thirty functions between a command and
-a run folder would else carry an argument that they do not use; outside of a recording, nothing is noted.
+A record notes what was read, not what should have been read: `reading.read_provenance` notes run folders, `noted` any other
+file, and `wrote` the outputs. The notes go to the `recording` under way. It is a context variable, since some thirty functions
+between a command and a run folder would otherwise pass on an argument that they do not use. Outside of a recording nothing is
+noted.
 """
 
 import contextlib
+import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,22 +22,27 @@ from typing import Any
 
 from pydantic import Field
 
+from experiments import scale
 from experiments.runs.environment import environment
 from experiments.runs.errors import UserError
 from experiments.runs.files import fingerprint, sha256, write_json
 from experiments.runs.room import Strict
+from experiments.runs.sources import module_files
 from experiments.runs.validation import validate
 
 
 class Record(Strict):
-    """What one command made, and of what. Paths are relative to the repository; values are SHA-256."""
+    """What one command made, and from what. Paths are relative to the repository; values are SHA-256."""
 
     command: str = Field(description="as it may be typed again")
     time: str = Field(description="when it had written, ISO 8601, UTC")
-    code: str = Field(description="fingerprint of experiments/evidence")
+    modules: list[str] = Field(
+        [], description="the command's own and those that it opened by name; older records lack it"
+    )
+    code: str = Field(description="fingerprint of the files behind these modules")
     made_on: dict[str, Any] = Field(description="commit, dirty flag, versions, system, processor")
     outputs: dict[str, str]
-    inputs: dict[str, str] = Field(description="files that were read, the scale's settings included")
+    inputs: dict[str, str] = Field(description="files that were read, those of the scale's settings included")
     runs: dict[str, str] = Field(description="run folders that were read, by their provenance.json")
 
 
@@ -51,40 +57,63 @@ _under_way: ContextVar[_Recorder | None] = ContextVar("recording", default=None)
 
 
 @contextlib.contextmanager
-def recording(path: Path, command: str, config: str) -> Iterator[None]:
-    """Note what is read and written inside; write the record to `path` at the end, unless there is an error."""
+def recording(path: Path, command: str, config: str, modules: Sequence[str]) -> Iterator[None]:
+    """Note what is read and written inside; write the record to `path` at the end, unless there is an error.
+
+    Args:
+        path: file of the record.
+        command: as it may be typed again.
+        config: file of the scale's settings, whose base files are noted with it.
+        modules: the command's module and those that it opens by name.
+    """
     recorder = _Recorder()
     token = _under_way.set(recorder)
     try:
-        noted(config)
+        for file in scale.files(config):
+            noted(file)
         yield
     finally:
         _under_way.reset(token)
     record = Record(
         command=command,
         time=datetime.now(UTC).isoformat(timespec="seconds"),
-        code=code_fingerprint(),
+        modules=list(modules),
+        code=code_fingerprint(modules),
         made_on=environment(),
         outputs={name: sha256(name) for name in sorted(recorder.outputs)},
         inputs=recorder.inputs,
         runs=recorder.runs,
     )
     write_json(path, record.model_dump())
+    _supersede(path, recorder.outputs)
+
+
+def _supersede(by: Path, outputs: set[str]) -> None:
+    """Take outputs that were written anew out of all records but the new one."""
+    for path, record in _records(by.parent).items():
+        if path != by and outputs & record.outputs.keys():
+            kept = {name: digest for name, digest in record.outputs.items() if name not in outputs}
+            if kept:
+                write_json(path, record.model_dump() | {"outputs": kept})
+            else:
+                path.unlink()
 
 
 def noted(path: Path | str) -> Path:
     """Return `path`, a file about to be read, and note it with the SHA-256 that it has now."""
     recorder = _under_way.get()
-    if recorder is not None and Path(path).exists():  # else the reader says what is missing
-        recorder.inputs.setdefault(name_of(path), sha256(path))
+    if (
+        recorder is not None and name_of(path) not in recorder.inputs and Path(path).exists()
+    ):  # else the reader complains
+        recorder.inputs[name_of(path)] = sha256(path)
     return Path(path)
 
 
-def noted_run(folder: Path) -> None:
-    """Note a run folder about to be read."""
+def noted_run(folder: Path, provenance: bytes) -> None:
+    """Note a run folder that is read, with the content of its ``provenance.json``."""
     recorder = _under_way.get()
-    if recorder is not None and name_of(folder) not in recorder.runs:
-        recorder.runs[name_of(folder)] = sha256(folder / "provenance.json")
+    if recorder is not None:
+        recorder.runs.setdefault(name_of(folder), hashlib.sha256(provenance).hexdigest())
 
 
 def wrote(path: Path | str) -> None:
@@ -103,25 +132,29 @@ def name_of(path: Path | str) -> str:
     return path.as_posix()
 
 
-def code_fingerprint() -> str:
-    """First 16 digits of the SHA-256 over the files of the analysis."""
-    return fingerprint(sorted(Path(__file__).parent.glob("*.py")))
+def code_fingerprint(modules: Iterable[str]) -> str:
+    """First 16 digits of the SHA-256 over the files behind modules."""
+    return fingerprint(module_files(*modules))
 
 
-def records(scale: str) -> dict[Path, Record]:
-    """All records of a scale, by their file.
+def records(name: str) -> dict[Path, Record]:
+    """All records of the scale of a name, by their file.
 
     Raises:
         UserError: if a record is damaged.
     """
-    return {path: _load(path) for path in sorted(Path("results", scale, "lineage").glob("*.json"))}
+    return _records(Path("results", name, "lineage"))
+
+
+def _records(folder: Path) -> dict[Path, Record]:
+    return {path: _load(path) for path in sorted(folder.glob("[!.]*.json"))}
 
 
 def _load(path: Path) -> Record:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise UserError(f"{path}: damaged ({error}); remove it and run the analysis again") from error
+        raise UserError(f"{path}: damaged ({error}); remove it and run the workflow again") from error
     return validate(Record, values, str(path))
 
 

@@ -1,4 +1,4 @@
-"""Compile the manuscript: gather the numbers that its sentences quote, then let Typst inject them and the figures."""
+"""Compile the manuscript: gather the numbers that its sentences quote, then let Typst insert them and the figures."""
 
 import re
 from collections import Counter
@@ -17,12 +17,10 @@ MANUSCRIPT = Path("paper/paper.typ")
 def numbers(settings: Settings) -> dict[str, Any]:
     """Everything the manuscript's sentences quote, by name."""
     claims = reading.claims_of(reading.results(settings) / "claims.csv")
-    judge = reading.Runs(settings, "digit_classifier")
-    classifier = judge.folder("default", judge.section.seed)
-    runs = sorted((reading.results(settings) / "runs").glob("*/*/*/provenance.json"))
-    for path in runs:
-        lineage.noted_run(path.parent)
-    provenances = [reading.read_provenance(path.parent) for path in runs]
+    classifier = reading.Runs(settings, "digit_classifier").rows.iloc[0]
+    folders = sorted(path.parent for path in (reading.results(settings) / "runs").glob("*/*/*/provenance.json"))
+    runs = [reading.read_provenance(folder) for folder in folders]
+    machines = " and ".join(sorted({reading.machine_name(run) for run in runs}))
     columns = ["measured", "measured_low", "measured_high", "observations", "failed_runs", "verdict"]
     quoted = [findings.numbers() for findings in reading.findings_of(settings).values() if hasattr(findings, "numbers")]
     found: dict[str, Any] = {
@@ -30,10 +28,11 @@ def numbers(settings: Settings) -> dict[str, Any]:
         "settings": settings.model_dump(mode="json"),
         "claims": {row["id"]: {key: row.get(key) for key in columns} for row in claims.to_dict("records")},
         "verdicts": Counter(claims["verdict"]),
-        "classifier_accuracy": classifier.metrics["test_accuracy"],
+        "classifier_accuracy": float(classifier["test_accuracy"]),
         "runs": len(runs),
-        "training_minutes": sum(p["times"]["total"] for p in provenances) / 60,
-        "provenance": {key: classifier.provenance[key] for key in ("commit", "dirty", "cpu", "python", "versions")},
+        "training_minutes": sum(run["times"]["total"] for run in runs) / 60,
+        "one_thread": all(reading.on_one_thread(run) for run in runs),
+        "provenance": {key: runs[0][key] for key in ("commit", "dirty", "python", "versions")} | {"machines": machines},
     }
     for part in quoted:
         found |= part
@@ -41,7 +40,7 @@ def numbers(settings: Settings) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """`value` with None for every NaN, since JSON knows none; the manuscript reads none."""
+    """`value` with None for every NaN, which JSON does not know. The manuscript reads it as ``none``."""
     if isinstance(value, dict):
         return {key: _plain(entry) for key, entry in value.items()}
     if isinstance(value, list):
@@ -50,7 +49,7 @@ def _plain(value: Any) -> Any:
 
 
 def readable_by_typst(settings: Settings) -> Iterator[Path]:
-    """What the manuscript may open. Typst does not say what it opened, so tables and figures of the scale are all named."""
+    """What the manuscript may open: all tables and figures of the scale, since Typst does not say which it opened."""
     yield from (MANUSCRIPT, Path("paper/published.yaml"), reading.results(settings) / "claims.csv")
     yield from sorted((reading.results(settings) / "tables").glob("*.csv"))
     yield from sorted(reading.figures(settings).glob("*.pdf"))
@@ -81,7 +80,9 @@ def compile_manuscript(settings: Settings) -> None:
 
 def main() -> None:
     """Entry point of ``python -m experiments.evidence.manuscript``."""
-    command = reading.command_line("manuscript", "Compile the manuscript from a scale's results.", complete=True)
+    command = reading.command_line(
+        "manuscript", "Compile the manuscript from a scale's results.", complete=True, parts=("findings",)
+    )
     with command.recorded():
         compile_manuscript(command.settings)
 

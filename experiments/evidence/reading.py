@@ -1,6 +1,6 @@
-"""Reading what runs left: run folders, and the rows that `experiments.evidence.rows` gathers from them.
+"""Read what runs left: run folders, and the rows that `experiments.evidence.rows` gathers from them.
 
-Tables, claims and most figures are made from the rows alone, so that a committed table of rows is enough to make them again.
+Tables, claims and most figures are made from the rows alone, so that they can be made again from a committed table of rows.
 """
 
 import argparse
@@ -9,7 +9,7 @@ import functools
 import importlib
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ import pandas as pd
 from experiments import scale
 from experiments.evidence import lineage
 from experiments.runs.errors import UserError
+from experiments.runs.files import ROOT
 from experiments.runs.jobs import captions
 from experiments.runs.room import run_folder
 from experiments.runs.validation import read_yaml
@@ -31,23 +32,40 @@ REFERENCE = Path("results/reference")
 
 @dataclass(frozen=True)
 class Command:
-    """What a command line asks for; `what` is empty where there is no choice."""
+    """What a command line asks for.
+
+    Attributes:
+        program: name of the command.
+        settings: of the scale.
+        what: the room; empty where the command works on all of them.
+        config: file of the settings.
+        parts: the files of a room that the command opens by name, as ``("findings",)``.
+    """
 
     program: str
     settings: scale.Settings
     what: str
     config: str
+    parts: tuple[str, ...] = ()
 
     def recorded(self) -> AbstractContextManager[None]:
         """Keep a record of what is read and written inside; see `lineage`."""
         words = [self.program, *([self.what] if self.what else [])]
         path = results(self.settings) / "lineage" / f"{'-'.join(words)}.json"
         line = f"python -m experiments.evidence.{' '.join(words)} --config {self.config}"
-        return lineage.recording(path, line, self.config)
+        rooms = [self.what] if self.what else list(self.settings.rooms)
+        modules = [f"experiments.{room}.{part}" for room in rooms for part in self.parts if has_part(room, part)]
+        return lineage.recording(path, line, self.config, [f"experiments.evidence.{self.program}", *modules])
 
 
 def command_line(
-    program: str, description: str, *, rooms: bool = False, complete: bool = False, module: str = "evidence"
+    program: str,
+    description: str,
+    *,
+    rooms: bool = False,
+    complete: bool = False,
+    parts: tuple[str, ...] = (),
+    package: str = "evidence",
 ) -> Command:
     """Parse ``[ROOM] --config FILE``.
 
@@ -56,12 +74,13 @@ def command_line(
         description: what ``--help`` says first.
         rooms: whether the command works on one room.
         complete: whether the scale must have every room.
-        module: package of the command.
+        parts: see `Command`.
+        package: package of the command.
 
     Raises:
         UserError: if the scale leaves out a room that is needed.
     """
-    parser = argparse.ArgumentParser(prog=f"python -m experiments.{module}.{program}", description=description)
+    parser = argparse.ArgumentParser(prog=f"python -m experiments.{package}.{program}", description=description)
     if rooms:
         parser.add_argument("what", choices=scale.ROOMS, help="the experiment", metavar="ROOM")
     parser.add_argument("--config", default=scale.DEFAULT, help="the scale's settings (default: %(default)s)")
@@ -69,7 +88,7 @@ def command_line(
     settings = scale.load(options.config)
     for room in [options.what] if rooms else scale.ROOMS if complete else []:
         settings.section(room)
-    return Command(program, settings, getattr(options, "what", ""), lineage.name_of(options.config))
+    return Command(program, settings, getattr(options, "what", ""), lineage.name_of(options.config), parts)
 
 
 def results(settings: scale.Settings) -> Path:
@@ -82,11 +101,14 @@ def figures(settings: scale.Settings) -> Path:
     return Path("figures", settings.scale)
 
 
+def has_part(room: str, part: str) -> bool:
+    """Whether a room has the file ``findings`` or ``figures``."""
+    return (ROOT / "experiments" / room / f"{part}.py").exists()
+
+
 def open_room(room: str, part: str) -> Any:
     """Import ``findings`` or ``figures`` of a room by name; None if the room has no such file."""
-    if not Path("experiments", room, f"{part}.py").exists():
-        return None
-    return importlib.import_module(f"experiments.{room}.{part}")
+    return importlib.import_module(f"experiments.{room}.{part}") if has_part(room, part) else None
 
 
 def runs_of(settings: scale.Settings) -> list[tuple[str, str, int]]:
@@ -100,24 +122,44 @@ def runs_of(settings: scale.Settings) -> list[tuple[str, str, int]]:
 
 
 PROVENANCE = {"commit", "dirty", "python", "versions", "system", "cpu", "gpu", "threads", "data", "times"}
-"""What every run's ``provenance.json`` tells."""
+"""Keys that every run's ``provenance.json`` has."""
+
+MACHINE = ("cpu", "cpu_capability", "gpu", "threads", "system")
+"""Keys of a run's ``provenance.json`` that tell its machine. Runs of before ``cpu_capability`` was noted lack that."""
 
 
 def read_provenance(folder: Path) -> dict[str, Any]:
-    """Where and with what the run in a folder was made.
+    """Where and with what the run in a folder was made. The run is noted as read; see `lineage`.
 
     Raises:
         UserError: if its ``provenance.json`` cannot be read or lacks something.
     """
     path = folder / "provenance.json"
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        content = path.read_bytes()
+        record = json.loads(content)
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: damaged ({error}); remove {folder} and run the workflow again") from error
     lacking = sorted(PROVENANCE - record.keys()) if isinstance(record, dict) else ["keys and values"]
     if lacking:
         raise UserError(f"{path}: lacks {', '.join(lacking)}; remove {folder} and run the workflow again")
+    lineage.noted_run(folder, content)
     return record
+
+
+def on_one_thread(record: Mapping[str, Any]) -> bool:
+    """Whether a run took one thread of a processor and no GPU, so that its time is one thread's."""
+    return record["threads"] == 1 and record["gpu"] is None
+
+
+def machine_name(record: Mapping[str, Any]) -> str:
+    """The processor of a run, and its GPU if it had one."""
+    return f"{record['cpu']} with {record['gpu']}" if record["gpu"] else str(record["cpu"])
+
+
+def machine_of(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The entries of `MACHINE` in a run's provenance; None for those that it lacks."""
+    return {key: record.get(key) for key in MACHINE}
 
 
 class Missing(UserError):
@@ -130,8 +172,12 @@ class FinishedRun:
     Args:
         folder: the run folder.
 
+    Attributes:
+        provenance: where and with what it was run.
+
     Raises:
         Missing: if the run is not complete.
+        UserError: if its provenance is damaged.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -140,7 +186,13 @@ class FinishedRun:
             raise Missing(
                 f"{self.folder}: no finished run; run the workflow, or python -m experiments.{folder.parts[-3]}"
             )
-        lineage.noted_run(self.folder)
+        self.provenance = read_provenance(self.folder)
+
+    @functools.cached_property
+    def config(self) -> dict[str, Any]:
+        """The resolved settings, with the fingerprint of the code."""
+        with self._whole("config.yaml") as path:
+            return read_yaml(path)
 
     @functools.cached_property
     def metrics(self) -> dict[str, Any]:
@@ -148,15 +200,11 @@ class FinishedRun:
         return self._json("metrics.json")
 
     @functools.cached_property
-    def provenance(self) -> dict[str, Any]:
-        """Where and with what it was run."""
-        return read_provenance(self.folder)
-
-    @functools.cached_property
     def history(self) -> pd.DataFrame:
         """The course of the run."""
         with self._whole("history.csv") as path:
-            return pd.read_csv(path)
+            history = pd.read_csv(path)
+            return history.astype(float) if history.empty else history  # else its columns would be of no numbers
 
     @functools.cached_property
     def samples(self) -> dict[str, np.ndarray]:
@@ -173,7 +221,7 @@ class FinishedRun:
 
     @contextlib.contextmanager
     def _whole(self, name: str) -> Iterator[Path]:
-        """Yield the path of a file of the run; what a reader makes of damaged bytes becomes a `UserError` naming it."""
+        """Yield the path of a file of the run. Whatever error damaged bytes cause becomes a `UserError` that names the file."""
         path = self.folder / name
         try:
             yield path
@@ -182,6 +230,20 @@ class FinishedRun:
         except Exception as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise UserError(f"{path}: damaged ({reason}); remove {self.folder} and run the workflow again") from error
+
+
+IDENTITY = {
+    "room": str,
+    "run": str,
+    "seed": int,
+    "settings": str,
+    "code": str,
+    "commit": str,
+    "machine": str,
+    "verdict": str,
+    "train_seconds": float,
+}
+"""Columns that the rows of every room have, and the type of each. Text stays text: a method may be called ``NA`` or ``1``."""
 
 
 class Runs:
@@ -201,28 +263,37 @@ class Runs:
         self.settings, self.room = settings, room
         self.section: Any = settings.section(room)
         self._table = table or results(settings) / "rows" / f"{room}.csv"
+        self._opened: dict[Path, FinishedRun] = {}
 
     @functools.cached_property
     def rows(self) -> pd.DataFrame:
-        """The rows of all runs; see ``rows()`` in the room's ``findings.py`` for what a row holds.
+        """The rows of all runs; ``rows()`` in the room's ``findings.py`` says what a row holds.
 
         Raises:
-            UserError: if the table is missing, damaged, or lacks the room.
+            UserError: if the table is missing or damaged, or lacks a run.
         """
         table = read_rows(self._table)
         rows = table[table["room"] == self.room]
-        if rows.empty:
-            raise UserError(f"{self._table}: has no rows of {self.room}; run the workflow again")
-        filled = rows.loc[:, (rows != "").any()]
-        return pd.read_csv(io.StringIO(filled.to_csv(index=False)), float_precision="round_trip")
+        there = set(zip(rows["run"], rows["seed"], strict=True))
+        wanted = [(name, str(seed)) for name in self.section.names() for seed in self.section.all_seeds()]
+        if lacking := [run for run in wanted if run not in there]:
+            name, seed = lacking[0]
+            raise UserError(
+                f"{self._table}: lacks {len(lacking)} of {len(wanted)} runs of {self.room}, such as {name}, seed {seed}; "
+                "run the workflow again"
+            )
+        return typed(rows)
 
     def folder(self, name: str, seed: int) -> FinishedRun:
-        """The finished run of a name and seed.
+        """The finished run of a name and seed. It stays open, so that several figures read its files once.
 
         Raises:
             Missing: if there is none.
         """
-        return FinishedRun(run_folder(self.settings.scale, self.room, name, seed))
+        path = run_folder(self.settings.scale, self.room, name, seed)
+        if path not in self._opened:
+            self._opened[path] = FinishedRun(path)
+        return self._opened[path]
 
 
 def read_rows(path: Path) -> pd.DataFrame:
@@ -232,22 +303,35 @@ def read_rows(path: Path) -> pd.DataFrame:
         UserError: if the file is missing or damaged.
     """
     try:
-        return pd.read_csv(lineage.noted(path), dtype=str, keep_default_na=False)
+        table = pd.read_csv(lineage.noted(path), dtype=str, keep_default_na=False)
     except FileNotFoundError as error:
         raise UserError(f"{path}: missing; run the workflow, which gathers it from the run folders") from error
     except ValueError as error:
         raise UserError(f"{path}: damaged ({error}); remove it and run the workflow again") from error
+    if lacking := [name for name in IDENTITY if name not in table]:
+        raise UserError(f"{path}: lacks the column {lacking[0]}; remove it and run the workflow again")
+    return table
+
+
+def typed(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of one room as `read_rows` returns them, with numbers for text, and without the columns of other rooms."""
+    kept = rows.loc[:, [name in IDENTITY or bool((rows[name] != "").any()) for name in rows]]
+    numbers = {name: ["", "nan"] for name in kept if IDENTITY.get(name) is not str}
+    text = io.StringIO(kept.to_csv(index=False))
+    types: Any = IDENTITY
+    return pd.read_csv(text, dtype=types, keep_default_na=False, na_values=numbers)
 
 
 def packed(values: Sequence[Any] | np.ndarray) -> str:
-    """Numbers (n,) as one cell of a table, separated by spaces; `unpacked` reads them back exactly."""
-    return " ".join(map(str, np.asarray(values).tolist()))
+    """Numbers (n,) as one cell of a table, separated by spaces. `unpacked` reads them back exactly; booleans as 0 and 1."""
+    array = np.asarray(values)
+    return " ".join(map(str, (array.astype(int) if array.dtype == bool else array).tolist()))
 
 
 def unpacked(cell: object) -> np.ndarray:
     """The numbers (n,) of a cell that `packed` wrote: int64 if all are whole, else float64."""
     words = str(cell).split()
-    return np.array([float(word) if "." in word or "e" in word or "n" in word else int(word) for word in words])
+    return np.array([float(word) if set(word) & set(".en") else int(word) for word in words])
 
 
 def published() -> dict[str, Any]:
@@ -256,11 +340,11 @@ def published() -> dict[str, Any]:
 
 
 def claims_of(path: Path) -> pd.DataFrame:
-    """Read a ``claims.csv``; empty cells are NaN, and no word is."""
+    """Read a ``claims.csv``. Empty cells are NaN; words such as ``nan`` stay words."""
     return pd.read_csv(lineage.noted(path), keep_default_na=False, na_values=[""])
 
 
 def findings_of(settings: scale.Settings) -> dict[str, Any]:
-    """The findings of every room of a scale that has some, by room."""
+    """The findings of a scale by room, for the rooms that have a ``findings.py``."""
     modules = {room: open_room(room, "findings") for room in settings.rooms}
     return {room: module.Findings(Runs(settings, room)) for room, module in modules.items() if module}

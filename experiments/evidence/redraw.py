@@ -1,22 +1,26 @@
 """Make tables, claims and figures of a scale from its committed rows alone, ``results/reference/<scale>/runs.csv``.
 
-Figures of images, trajectories and whole courses need the run folders, which are not committed; they are named and left out.
+Figures of images, trajectories and whole courses need the run folders, which are not committed. Such figures are left out and
+named.
 """
 
 import sys
 
 from experiments.evidence import claims, figures, reading, tables
-from experiments.runs.errors import run_main
+from experiments.runs.errors import UserError, run_main
+from experiments.runs.jobs import captions
 from experiments.scale import Settings
 
 
 def redraw(settings: Settings) -> list[str]:
-    """Write everything that needs no run folder; return the names of the figures that do.
+    """Write everything that needs no run folder. Return the names of the figures that need one.
 
     Raises:
         UserError: if the scale has no committed rows.
     """
     table = reading.REFERENCE / settings.scale / "runs.csv"
+    if not table.exists():
+        raise UserError(f"{table}: missing; no rows of this scale are committed, so run the workflow")
     findings: dict[str, object] = {}
     left_out = []
     for room in settings.rooms:
@@ -26,7 +30,7 @@ def redraw(settings: Settings) -> list[str]:
         runs = reading.Runs(settings, room, table)
         findings[room] = module.Findings(runs)
         tables.make(runs, reading.results(settings) / "tables")
-        for name in reading.captions(room, "figures"):
+        for name in captions(room, "figures"):
             try:
                 figures.make(runs, reading.figures(settings), [name])
             except reading.Missing:
@@ -37,7 +41,9 @@ def redraw(settings: Settings) -> list[str]:
 
 def main() -> None:
     """Entry point of ``python -m experiments.evidence.redraw``."""
-    command = reading.command_line("redraw", "Make tables, claims and figures of a scale from its committed rows.")
+    command = reading.command_line(
+        "redraw", "Make tables, claims and figures of a scale from its committed rows.", parts=("findings", "figures")
+    )
     with command.recorded():
         left_out = redraw(command.settings)
     print(f"tables and claims: {reading.results(command.settings)}; figures: {reading.figures(command.settings)}")

@@ -1,4 +1,4 @@
-"""Do the verdicts depend on what the paper leaves open? This scale's claims beside those of committed scales that vary it."""
+"""Hold the claims of a scale against those of committed scales that vary what the paper leaves open."""
 
 from pathlib import Path
 
@@ -11,11 +11,11 @@ from experiments.runs.errors import run_main
 
 
 def sensitivity(ledger: Path, varied: dict[str, str], reference: Path = reading.REFERENCE) -> pd.DataFrame:
-    """Measurement and verdict of every claim that a varied scale judges too, a row per claim and setting.
+    """Measurement and verdict of every claim that a varied scale judges too: a row for each claim and setting.
 
     Args:
         ledger: ``claims.csv`` of this scale.
-        varied: committed scale -> what it varies; scales that are not there are left out.
+        varied: committed scale -> what it varies. Scales that are not there are left out.
         reference: folder of the committed scales.
     """
     own = reading.claims_of(ledger)

@@ -1,6 +1,6 @@
 """Estimates with their uncertainty, tests and effect sizes.
 
-scipy.stats, slow to import, is imported where it is used, so that ``--help`` of the analysis need not wait for it.
+scipy.stats is slow to import. It is imported where it is used, so that ``--help`` does not wait for it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ Side = Literal["above", "below"]
 
 @dataclass(frozen=True)
 class Failed:
-    """Diverged runs of the methods that a measurement compares: there is no number then, but there is a loser.
+    """How many runs of the compared methods diverged. There is no number then, but there is a loser.
 
     Attributes:
         ours: diverged runs of the method that is measured.
@@ -33,7 +33,7 @@ class Failed:
 
     @property
     def side(self) -> Side | None:
-        """The side of every bound on which the measurement counts as lying; None if both methods failed."""
+        """The side of any bound on which the measurement counts; None if both methods failed."""
         if self.ours and self.theirs:
             return None
         if self.theirs:

@@ -1,4 +1,4 @@
-"""The look of the figures: sizes of a journal column, colours that the colour-blind can tell apart (Okabe and Ito)."""
+"""The look of the figures: sizes of a journal column, and colours for the colour-blind (Okabe and Ito)."""
 
 import io
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Summaries of training runs over their seeds, which the rooms that train methods share.
+"""Summaries of training runs over their seeds, shared by the rooms that train methods.
 
 A method with a run that diverged has failed: it has no mean, and loses every comparison unless the other method failed too.
 """
@@ -18,10 +18,13 @@ DIVERGED = "diverged"
 
 
 def training_rows(run: FinishedRun, section: Any) -> list[dict[str, Any]]:
-    """The rows of a run's history at the report epochs, and the last one."""
+    """The rows of a run's history at the report epochs, and the last one.
+
+    A run that diverged in its first epoch may have no history. It has one empty row then, so that it is not dropped.
+    """
     history = run.history
-    kept = history["epoch"].isin(section.report_epochs) | (history.index == history.index[-1])
-    return history[kept].to_dict("records")
+    kept = history["epoch"].isin(section.report_epochs) | history.index.isin(history.index[-1:])
+    return history[kept].to_dict("records") or [dict.fromkeys(history.columns, float("nan"))]
 
 
 def methods_of(runs: Runs) -> pd.DataFrame:
@@ -52,7 +55,7 @@ def failed_runs(rows: pd.DataFrame, method: str) -> int:
 
 
 def failure(rows: pd.DataFrame, better: Side, ours: str, theirs: str = "") -> Estimate | None:
-    """The estimate that stands in where runs of a method, or of either of two, have diverged; None where none has.
+    """The estimate for a method, or a comparison of two, of which runs diverged; None if none did.
 
     Args:
         rows: what `methods_of` returned.
@@ -67,7 +70,7 @@ def failure(rows: pd.DataFrame, better: Side, ours: str, theirs: str = "") -> Es
 
 
 def mean_of_all(values: pd.Series) -> Estimate:
-    """Mean over seeds; no estimate unless every run has a value, since those that have one would speak for the others."""
+    """Mean over seeds. There is no estimate unless every run has a value: the others must not speak for a run without one."""
     return mean_over_seeds(values.to_numpy()) if values.notna().all() else NO_ESTIMATE
 
 

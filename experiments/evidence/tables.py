@@ -1,4 +1,4 @@
-"""Tables: one tidy CSV each, and the same numbers as Markdown and LaTeX for reading."""
+"""Write tables: a tidy CSV each, and the same numbers as Markdown and LaTeX for readers."""
 
 from pathlib import Path
 
@@ -8,6 +8,7 @@ import pandas as pd
 from experiments.evidence import lineage, reading
 from experiments.runs.errors import UserError, run_main
 from experiments.runs.files import write_text
+from experiments.runs.jobs import captions
 
 
 def readable(table: pd.DataFrame) -> pd.DataFrame:
@@ -34,9 +35,10 @@ def _number(value: object) -> str:
 
 
 def markdown(table: pd.DataFrame) -> str:
-    """A table of texts as Markdown; a bar in a cell does not end it."""
-    escaped = table.map(lambda text: text.replace("|", r"\|")).rename(columns=lambda name: name.replace("|", r"\|"))
-    return escaped.to_markdown(index=False, disable_numparse=True) + "\n"
+    """A table of texts as Markdown. Bars and backslashes in cells and column names are escaped, so that no bar ends a cell."""
+    lines = [list(table.columns), ["---"] * len(table.columns), *table.to_numpy().tolist()]
+    escaped = [[cell.replace("\\", r"\\").replace("|", r"\|") for cell in line] for line in lines]
+    return "".join(f"| {' | '.join(line)} |\n" for line in escaped)
 
 
 def write_table(table: pd.DataFrame, folder: Path, name: str) -> None:
@@ -54,14 +56,14 @@ def write_table(table: pd.DataFrame, folder: Path, name: str) -> None:
 
 
 def make(runs: reading.Runs, folder: Path) -> None:
-    """Write the tables of a room, those that it has captions for.
+    """Write the tables of a room.
 
     Raises:
-        UserError: if the room's captions and its tables are not of the same names.
+        UserError: if the room's captions and its tables do not have the same names.
     """
     findings = reading.open_room(runs.room, "findings")
     tables = findings.Findings(runs).tables()
-    if sorted(tables) != (named := reading.captions(runs.room, "tables")):
+    if sorted(tables) != (named := captions(runs.room, "tables")):
         raise UserError(
             f"experiments/{runs.room}/captions/tables: captions {', '.join(named)} for the tables {', '.join(tables)}; "
             "give every table one"
@@ -72,7 +74,9 @@ def make(runs: reading.Runs, folder: Path) -> None:
 
 def main() -> None:
     """Entry point of ``python -m experiments.evidence.tables``."""
-    command = reading.command_line("tables", "Make the tables of one experiment from the rows of its runs.", rooms=True)
+    command = reading.command_line(
+        "tables", "Make the tables of one experiment from the rows of its runs.", rooms=True, parts=("findings",)
+    )
     with command.recorded():
         make(reading.Runs(command.settings, command.what), reading.results(command.settings) / "tables")
 

@@ -80,7 +80,7 @@ def _regimes(height: float) -> tuple[plt.Figure, list[tuple[Axes, str, str]]]:
 
 
 def steps_by_step_size(runs: Runs) -> plt.Figure:
-    """Steps against the step size: median and quartiles over all starts, the best beta at every step size."""
+    """Steps against the step size: median and quartiles over the judged starts, the best beta at every step size."""
     findings = Findings(runs)
     figure, panels = _regimes(4.8)
     for axes, function, step_rule in panels:

@@ -20,11 +20,12 @@ def rows(run: FinishedRun, section: GradientDescentSettings) -> list[dict[str, A
 
     ``starts`` holds the starts ``x`` and ``y`` and whether each ``chooses``. ``tuned`` holds, for every method and beta, the
     ``step_size`` with the fewest mean steps over the choosing starts, and the ``steps`` of every start with it. ``grid``
-    holds, for every method and step size of the grid, the quartiles over all starts at the best beta for that step size,
-    and for plain descent the ``steps`` of every start. Steps are codes: `NOT_CONVERGED`, `DIVERGED`, or a count.
+    holds, for every method and step size of the grid, the quartiles over the judged starts at the beta (not 0) that is best
+    for that step size over the choosing starts, and for plain descent the ``steps`` of every start. Steps are codes:
+    `NOT_CONVERGED`, `DIVERGED`, or a count.
     """
     samples, limit = run.samples, section.max_steps + 1
-    chooses, grid = samples["chooses"], samples["step_sizes"]
+    chooses, grid = samples["chooses"].astype(bool), samples["step_sizes"]
     x, y = samples["starts"].T
     kept: list[dict[str, Any]] = [{"kind": "starts", "x": packed(x), "y": packed(y), "chooses": packed(chooses * 1)}]
     for method in METHODS:
@@ -36,9 +37,10 @@ def rows(run: FinishedRun, section: GradientDescentSettings) -> list[dict[str, A
             row = {"kind": "tuned", "method": method, "beta": beta, "step_size": float(sizes[best])}
             kept.append(row | {"steps": packed(every[index, best])})
         steps = counted(codes, limit)
-        best_betas = steps.mean(-1).argmin(0)
+        may_be_chosen = np.array([method == "plain" or beta != 0 for beta in section.betas[: len(codes)]])
+        best_betas = np.where(may_be_chosen[:, None], steps[:, :, chooses].mean(-1), np.inf).argmin(0)
         for position, (size, beta) in enumerate(zip(grid, best_betas, strict=True)):
-            low, median, high = np.quantile(steps[beta, position], QUARTILES)
+            low, median, high = np.quantile(steps[beta, position, ~chooses], QUARTILES)
             row = {"kind": "grid", "method": method, "step_size": float(size)}
             row |= {"steps_low": low, "steps_median": median, "steps_high": high}
             kept.append(row | ({"steps": packed(codes[0, position])} if method == "plain" else {}))

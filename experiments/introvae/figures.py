@@ -32,6 +32,13 @@ def _colors(methods: Iterable[str]) -> dict[str, Any]:
     return dict(zip(names, few if len(names) <= len(few) else many, strict=False))
 
 
+def _titled(figure: plt.Figure, runs: Runs) -> plt.Figure:
+    """The figure, with the scale's label as its title if it has one. The label is plain text, not a formula."""
+    if runs.settings.label:
+        figure.suptitle(runs.settings.label, fontsize=8, parse_math=False)
+    return figure
+
+
 def figure_3_train_faces(runs: Runs) -> plt.Figure:
     """Figure 3."""
     return _faces(runs, "train")
@@ -56,7 +63,7 @@ def _faces(runs: Runs, part: str) -> plt.Figure:
         block.suptitle(method, fontsize=8)
         for axes, (label, images) in zip(block.subplots(len(rows), 1, squeeze=False).flat, rows, strict=True):
             show_images(axes, images, label)
-    return figure
+    return _titled(figure, runs)
 
 
 def introvae_quality(runs: Runs) -> plt.Figure:
@@ -67,20 +74,20 @@ def introvae_quality(runs: Runs) -> plt.Figure:
     for axes, (measure, label) in zip(panels, measures, strict=True):
         for method, color in _colors(runs.section.methods).items():
             for part, linestyle in (("train", "-"), ("held_out", "--")):
-                table = _by_seed(history, method, f"{part}_{measure}")
+                table = _by_seed(history, method, f"{part}_{measure}", runs.section.seeds)
                 name = method if part == "train" else ""
                 band(axes, table.columns.to_numpy(), table.to_numpy(), color, name, linestyle)
         axes.set(xlabel="epoch", ylabel=label)
     handles, labels = panels[0].get_legend_handles_labels()
     title = "solid: training, dashed: held out"
     figure.legend(handles, labels, loc="outside lower center", ncols=4, title=title, title_fontsize=7)
-    return figure
+    return _titled(figure, runs)
 
 
-def _by_seed(history: pd.DataFrame, method: str, column: str) -> pd.DataFrame:
-    """Values by seed (rows) and epoch (columns), epochs that every seed of the method has."""
-    rows = history[history["method"] == method].dropna(subset=column)
-    return rows.pivot_table(index="seed", columns="epoch", values=column).dropna(axis=1)
+def _by_seed(history: pd.DataFrame, method: str, column: str, seeds: list[int]) -> pd.DataFrame:
+    """Values by seed (rows) and epoch (columns), for the epochs that every seed has."""
+    rows = history[history["method"] == method]
+    return rows.pivot_table(index="seed", columns="epoch", values=column).reindex(seeds).dropna(axis=1)
 
 
 def _courses(runs: Runs) -> pd.DataFrame:
@@ -111,7 +118,7 @@ def introvae_course(runs: Runs) -> plt.Figure:
     figure, grid = plt.subplots(3, 3, figsize=(WIDTH, 5.8), sharex=True)
     for axes, (column, label) in zip(grid.flat, panels, strict=True):
         for method, color in _colors(runs.section.methods).items():
-            table = _by_seed(shares, method, column)
+            table = _by_seed(shares, method, column, runs.section.seeds)
             band(axes, table.columns.to_numpy(), table.to_numpy(), color, method)
         axes.set_ylabel(label)
         axes.set_yscale("log" if column in ("reconstruction", "gradient_norm_encoder") else "linear")
@@ -119,7 +126,7 @@ def introvae_course(runs: Runs) -> plt.Figure:
         axes.set_xlabel("epoch")
     handles, labels = grid[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4)
-    return figure
+    return _titled(figure, runs)
 
 
 def prior_samples(runs: Runs) -> plt.Figure:
@@ -131,7 +138,7 @@ def prior_samples(runs: Runs) -> plt.Figure:
         last = max((name for name in run.samples if name.startswith("prior_epoch_")), key=_epoch, default=None)
         if last is not None:
             show_images(axes, run.samples[last], method)
-    return figure
+    return _titled(figure, runs)
 
 
 def _epoch(name: str) -> int:

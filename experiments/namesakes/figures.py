@@ -43,7 +43,7 @@ def _matrix(axes: Axes, table: pd.DataFrame, title: str) -> plt.cm.ScalarMappabl
 
 def _named(figure: plt.FigureBase, table: pd.DataFrame) -> None:
     """First component's share of the weights: filled where the paper's equation 4 has the same order, else open."""
-    panels = figure.subplots(1, table.shape[1], sharey=True)
+    panels = figure.subplots(1, table.shape[1], sharey=True, squeeze=False)[0]
     positions = range(len(table))
     for axes, (history, shares) in zip(panels, table.items(), strict=True):
         axes.axvline(0.5, color="0.6", linewidth=0.8)

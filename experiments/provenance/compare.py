@@ -1,9 +1,9 @@
-"""Did a fresh run come out as the reference? Hold tables, claims and the manuscript's numbers against the committed ones.
+"""Compare a fresh run's tables, claims and numbers with the committed reference.
 
-Rows are joined by their keys and every number is judged by ``paper/tolerances.yaml``, which argues its tolerances; a value
-and its interval are one number. The exit code is 1 if a number has moved, a row is missing, or a verdict has changed. On
-the same machine with the same versions and code all but times must be equal to the bit. What is not is listed, but judged
-by the tolerances all the same, since the name of a processor does not tell two of its make apart.
+Rows are joined by their keys. Every number is judged by ``paper/tolerances.yaml``, which argues its tolerances; a value and its
+interval are one number. The exit code is 1 if a number has moved, a row is missing, or a verdict has changed. On the same
+machine, with the same versions and code, all but times should be equal to the bit. Numbers that are not are listed, but the
+tolerances judge them all the same, because two machines that tell the same of themselves may still differ.
 """
 
 import argparse
@@ -11,13 +11,13 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from experiments.evidence.reading import read_provenance
+from experiments.evidence.reading import MACHINE, REFERENCE, machine_of, read_provenance
 from experiments.provenance.tolerances import Estimate, Status, Tolerances, judge, load_tolerances, number
 from experiments.runs.errors import UserError, run_main
 from experiments.runs.files import write_text
@@ -25,7 +25,7 @@ from experiments.runs.validation import read_yaml
 from experiments.scale import load
 
 SHOWN = 20
-"""How many numbers that are not equal to the bit are listed; the rest stand in the file."""
+"""Largest number of unequal values that are printed; ``comparison.csv`` has all."""
 
 Table = dict[str, dict[str, Estimate]]
 """Row -> column -> value; a row is named by its keys."""
@@ -120,10 +120,7 @@ def tables_of(folder: Path, tolerances: Tolerances) -> dict[str, Table]:
 
 def compare(reference: dict[str, Table], fresh: dict[str, Table], tolerances: Tolerances) -> list[Comparison]:
     """Every number of either, joined by table, row and column."""
-    return list(_pairs(reference, fresh, tolerances))
-
-
-def _pairs(reference: dict[str, Table], fresh: dict[str, Table], tolerances: Tolerances) -> Iterator[Comparison]:
+    comparisons = []
     for table in dict.fromkeys([*reference, *fresh]):
         theirs, ours = reference.get(table, {}), fresh.get(table, {})
         for row in dict.fromkeys([*theirs, *ours]):
@@ -135,7 +132,10 @@ def _pairs(reference: dict[str, Table], fresh: dict[str, Table], tolerances: Tol
                     status: Status = "new" if one is None else "missing"
                 else:
                     status = judge(tolerance, one, other)
-                yield Comparison(table, row, column, one or NOTHING, other or NOTHING, str(tolerance), status)
+                comparisons.append(
+                    Comparison(table, row, column, one or NOTHING, other or NOTHING, str(tolerance), status)
+                )
+    return comparisons
 
 
 def as_csv(comparisons: list[Comparison]) -> str:
@@ -154,7 +154,7 @@ def as_csv(comparisons: list[Comparison]) -> str:
 
 
 def differences(results: Path, reference: Path) -> list[str] | None:
-    """In what the runs differ from those of the reference: processor, versions, code of methods; None if unknown."""
+    """In what the runs differ from those of the reference: machine, versions, code of methods. None if unknown."""
     summary_path = reference / "provenance.json"
     runs = sorted((results / "runs").glob("*/*/*/provenance.json"))
     if not runs or not summary_path.exists():
@@ -164,21 +164,32 @@ def differences(results: Path, reference: Path) -> list[str] | None:
     codes: set[str] = set()
     for path in runs:
         run = read_provenance(path.parent)
-        for key in ("cpu", "system", "python"):
-            if run[key] != summary[key]:
-                found[f"{key} (reference {summary[key]}, fresh {run[key]})"] = None
-        for name, version in summary["versions"].items():
-            if (here := run["versions"].get(name)) != version:
-                found[f"{name} (reference {version}, fresh {here})"] = None
-        method = "/".join(path.parts[-4:-2])
-        if summary["code"].get(method) != read_yaml(path.with_name("config.yaml"))["code"]:
-            codes.add(method)
+        room, method, seed = path.parts[-4:-1]
+        told = machine_of(run) | {"python": run["python"]} | run["versions"]
+        for key, value in (
+            machine_in(summary, room, seed) | {"python": summary["python"]} | summary["versions"]
+        ).items():
+            if told.get(key) != value:
+                found[f"{key} (reference {value}, fresh {told.get(key)})"] = None
+        if summary["code"].get(f"{room}/{method}") != read_yaml(path.with_name("config.yaml"))["code"]:
+            codes.add(f"{room}/{method}")
     code = [f"code of {len(codes)} methods (such as {min(codes)})"] if codes else []
     return [*found, *code]
 
 
+def machine_in(summary: Mapping[str, Any], room: str, seed: str) -> dict[str, Any]:
+    """The machine of a room's runs of a seed in a reference, as far as its summary tells it.
+
+    A summary from before there were several machines tells the one of all runs, without GPU and threads.
+    """
+    if "machines" not in summary:
+        return {key: summary[key] for key in MACHINE if key in summary}
+    machine: dict[str, Any] = summary["machines"][summary["machine_of"].get(f"{room}/{seed}", 0)]
+    return machine
+
+
 def describe(comparisons: list[Comparison], differing: list[str] | None) -> str:
-    """What came out, as text: every number that moved, every changed verdict, every row missing or new."""
+    """The result as text: every number that moved, every changed verdict, every row that is missing or new."""
     by: dict[str, list[Comparison]] = {}
     for comparison in comparisons:
         by.setdefault(comparison.status, []).append(comparison)
@@ -197,7 +208,7 @@ def describe(comparisons: list[Comparison], differing: list[str] | None) -> str:
     elif differing:
         lines.append(f"machine  the runs differ from those of the reference in: {'; '.join(differing)}")
     else:
-        lines.append("machine  processor, versions and code of the reference: all but times should be equal to the bit")
+        lines.append("machine  that of the reference, versions and code too: all but times should be equal to the bit")
         lines += [f"unequal  {c}" for c in unequal[:SHOWN]]
         if len(unequal) > SHOWN:
             lines.append(f"unequal  and {len(unequal) - SHOWN} more")
@@ -218,13 +229,13 @@ def main() -> None:
     """Entry point of ``python -m experiments.provenance.compare``."""
     parser = argparse.ArgumentParser(
         prog="python -m experiments.provenance.compare",
-        description="Hold a scale's tables, claims and numbers against the committed reference.",
+        description="Compare a scale's tables, claims and numbers with the committed reference.",
     )
     parser.add_argument("--config", default="config/laptop.yaml", help="the scale's settings (default: %(default)s)")
     parser.add_argument("--reference", type=Path, help="folder to compare with (default: results/reference/<scale>)")
     options = parser.parse_args()
     scale = load(options.config).scale
-    results, reference = Path("results", scale), options.reference or Path("results/reference", scale)
+    results, reference = Path("results", scale), options.reference or REFERENCE / scale
     if not reference.is_dir():
         raise UserError(f"{reference}: no reference of this scale; name one with --reference")
     tolerances = load_tolerances()

@@ -1,131 +1,265 @@
-"""Keep the small results of a full run under ``results/reference`` and ``figures/reference``, and in the README."""
+"""Keep the small results of a finished scale under ``results/reference`` and ``figures/reference``, and show its claims."""
 
+import contextlib
 import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from experiments.evidence import lineage, reading
-from experiments.evidence.tables import readable
+import pandas as pd
+
+from experiments.evidence import lineage, reading, rows
+from experiments.evidence.claims import load_claims, measurement
+from experiments.evidence.tables import markdown, readable
 from experiments.runs.errors import UserError, run_main
 from experiments.runs.files import sha256, write_json, write_text
+from experiments.runs.jobs import captions
 from experiments.runs.validation import read_yaml
-from experiments.scale import Settings
+from experiments.scale import ROOMS, Settings
+
+SHOWN_SCALE = "laptop"
+"""The scale whose claims the READMEs show."""
 
 README = Path("README.md")
-SHOWN_SCALE = "laptop"
-"""The scale whose claims the README shows."""
+CLAIMS = ("<!-- claims: begin -->", "<!-- claims: end -->")
+"""Marks around the summary in the README."""
 
-START, END = "<!-- claims: begin -->", "<!-- claims: end -->"
+RESULTS = ("<!-- results: begin -->", "<!-- results: end -->")
+"""Marks around the claims in the README of a room."""
 
 WITHHELD_OF_CELEBA = ("figure_3_train_faces", "prior_samples")
 """CelebA may not be redistributed: the eight faces of one figure are all that is kept."""
 
 
 def provenance(settings: Settings) -> dict[str, Any]:
-    """One summary of all runs of a scale: commits by experiment, versions, hardware, data and time.
+    """One summary of all runs of a scale: commits by experiment, versions, machines, data and time.
+
+    Runs may come from several machines as long as no paired difference crosses two of them: all methods of one room and seed
+    share a machine.
 
     Raises:
-        UserError: if runs were made with local changes, a method's runs by different code, or any run on another
-            machine or with other versions.
+        UserError: if there are no runs; if a run was made with uncommitted changes, with other versions, or on another machine
+            than the other methods of its room and seed; or if the runs of a method were made by different code.
     """
     files = sorted((reading.results(settings) / "runs").glob("*/*/*/provenance.json"))
     runs = [reading.read_provenance(file.parent) for file in files]
-    same = ("python", "cpu", "system")
+    if not runs:
+        raise UserError(f"{reading.results(settings)}: no runs to keep; run the workflow")
+    python = runs[0]["python"]
     versions: dict[str, str] = {}
     code: dict[str, str] = {}
     commits: dict[str, set[str]] = {}
+    machines: list[dict[str, Any]] = []
+    machine_of: dict[str, int] = {}
     for file, run in zip(files, runs, strict=True):
-        experiment, method, fingerprint = *file.parts[3:5], read_yaml(file.with_name("config.yaml"))["code"]
-        differing = [key for key in same if run[key] != runs[0][key]]
+        room, method, seed = file.parts[3:6]
+        machine = reading.machine_of(run)
+        if machine not in machines:
+            machines.append(machine)
+        theirs = machines[machine_of.setdefault(f"{room}/{seed}", machines.index(machine))]
+        fingerprint = read_yaml(file.with_name("config.yaml"))["code"]
+        differing = [key for key in machine if machine[key] != theirs[key]]
+        differing += ["python"] if run["python"] != python else []
         differing += [
             name for name, version in run["versions"].items() if versions.setdefault(name, version) != version
         ]
-        if code.setdefault(f"{experiment}/{method}", fingerprint) != fingerprint:  # the rules of methods differ
+        if code.setdefault(f"{room}/{method}", fingerprint) != fingerprint:  # the rules of methods differ
             differing.append("code")
         if differing or run["dirty"]:
             reason = f"{', '.join(differing)} differ" if differing else "made with uncommitted changes"
             raise UserError(f"{file}: no part of one reproducible set of runs ({reason}); run on a clean clone")
-        commits.setdefault(experiment, set()).add(run["commit"])
-    data = {name: checksum for run in runs for name, checksum in run["data"].items()}
-    return {key: runs[0][key] for key in same} | {
-        "versions": versions,
+        commits.setdefault(room, set()).add(run["commit"])
+    minutes = round(sum(run["times"]["total"] for run in runs) / 60, 1)
+    return {
         "scale": settings.scale,
         "runs": len(runs),
+        "python": python,
+        "versions": versions,
+        "machines": machines,
+        "machine_of": machine_of,
         "run_provenance": {"/".join(file.parts[3:6]): sha256(file) for file in files},
         "code": code,
-        "commits": {experiment: sorted(hashes) for experiment, hashes in commits.items()},
-        "data": data,
-        "one_thread_minutes": round(sum(run["times"]["total"] for run in runs) / 60, 1),
+        "commits": {room: sorted(hashes) for room, hashes in commits.items()},
+        "data": {name: checksum for run in runs for name, checksum in run["data"].items()},
+        "one_thread_minutes" if all(map(reading.on_one_thread, runs)) else "minutes": minutes,
     }
 
 
-def claims_table(folder: Path, figures: Path) -> str:
-    """The ledger as the README shows it: statement, published value, measurement, effect, verdict, link to the figure."""
-    claims = reading.claims_of(folder / "claims.csv")
-    shown = readable(claims[["statement", "measured", "measured_low", "measured_high", "effect", "verdict"]])
-    lines = [
-        "| claim | published | measured, 95 % interval | effect | verdict | |",
-        "| --- | --- | --- | --- | --- | --- |",
-    ]
-    columns = ["published", "unit", "effect_measure", "figure", "failed_runs"]
-    texts = claims.reindex(columns=columns).astype(object).fillna("").to_dict("records")
-    for row, text in zip(shown.to_dict("records"), texts, strict=True):
-        measured = f"{row['measured']} ({text['unit']})" if row["measured"] else ""
-        if text["failed_runs"]:
-            measured = f"diverged: {text['failed_runs']} runs"
-        effect = f"{text['effect_measure']} {row['effect']}" if row["effect"] else ""
-        link = f"[figure]({(figures / text['figure']).as_posix()}.png)" if text["figure"] else ""
-        cells = [row["statement"], text["published"], measured, effect, f"**{row['verdict']}**", link]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+def summary_of_claims(ledger: Path, link: Path) -> str:
+    """The claims as the README shows them: a row for each experiment, with counts of verdicts and the headline claims.
+
+    Args:
+        ledger: ``claims.csv`` of the scale.
+        link: file that lists all claims.
+    """
+    claims, rooms = _claims(ledger), _rooms_of_claims()
+    headlines = {claim.id for claim in load_claims() if claim.headline}
+    table = []
+    for room in (*ROOMS, ""):
+        own = claims[claims["id"].map(rooms) == room]
+        quoted = own[own["id"].isin(headlines)].to_dict("records")
+        row = {"experiment": f"[{room}](experiments/{room})" if room else "not measured"}
+        row["verdicts"] = "<br>".join(f"{count} {verdict}" for verdict, count in Counter(own["verdict"]).most_common())
+        row["for example"] = "<br>".join(
+            f"{claim['statement']} **{claim['verdict']}**: {claim['measured']}" for claim in quoted
+        )
+        if not own.empty:
+            table.append(row)
+    return f"{markdown(pd.DataFrame(table))}\n[All claims with their measurements]({link.as_posix()})\n"
 
 
-def kept_files(settings: Settings, folders: list[Path]) -> dict[str, Any]:
-    """Kept file -> its SHA-256, and what the record of the file that it is a copy of says: command, time, code, runs."""
-    copied_from = {
-        "results": reading.results(settings),
-        "figures": reading.figures(settings),
-    }
+def room_claims(ledger: Path, room: str) -> str:
+    """The claims of one room as its README shows them: statement, measurement and verdict."""
+    claims = _claims(ledger)
+    own = claims[claims["id"].map(_rooms_of_claims()) == room]
+    return markdown(own[["statement", "measured", "verdict"]])
+
+
+def _claims(ledger: Path) -> pd.DataFrame:
+    """The ledger with texts for the columns that are shown."""
+    claims = reading.claims_of(ledger)
+    claims["measured"] = readable(claims[["measured", "measured_low", "measured_high"]])["measured"]
+    for column in ("unit", "failed_runs"):
+        claims[column] = claims[column].astype(object).fillna("") if column in claims else ""
+    claims["measured"] += (" (" + claims["unit"] + ")").where(claims["measured"] != "", "")
+    diverged = "runs that diverged: " + claims["failed_runs"].astype(str)
+    claims["measured"] = claims["measured"].mask(claims["failed_runs"] != "", diverged)
+    return claims
+
+
+def _rooms_of_claims() -> dict[str, str]:
+    """Claim -> room of its measurement, empty for a claim that nothing measures."""
+    return {claim.id: measured[0] if (measured := measurement(claim)) else "" for claim in load_claims()}
+
+
+def readmes(settings: Settings, ledger: Path, link: Path) -> dict[Path, str]:
+    """The READMEs that show claims, with their new text. A room without a README is passed over.
+
+    Args:
+        settings: of the scale.
+        ledger: its ``claims.csv``.
+        link: file that lists all claims.
+
+    Raises:
+        UserError: if a README lacks the marks between which the claims stand.
+    """
+    texts = {README: _between(README, CLAIMS, summary_of_claims(ledger, link))}
+    for room in settings.rooms:
+        path = Path("experiments", room, "README.md")
+        if path.exists() and reading.has_part(room, "findings"):
+            texts[path] = _between(path, RESULTS, room_claims(ledger, room))
+    return texts
+
+
+def _between(path: Path, marks: tuple[str, str], content: str) -> str:
+    """The text of a file with new content between two marks."""
+    start, end = marks
+    before, found, rest = path.read_text(encoding="utf-8").partition(start)
+    _, found_end, after = rest.partition(end)
+    if not found or not found_end:
+        raise UserError(f"{path}: lacks the lines {start} and {end}; put them where the claims shall stand")
+    return f"{before}{start}\n{content}{end}{after}"
+
+
+def kept_files(settings: Settings, folders: Mapping[Path, Path]) -> dict[str, Any]:
+    """Kept file -> its SHA-256, and what the record of the file that it is a copy of says: command, time, code, runs.
+
+    Args:
+        settings: of the scale.
+        folders: place where the files will be -> folder where they are now.
+    """
+    copied_from = {"results": reading.results(settings), "figures": reading.figures(settings)}
     files: dict[str, Any] = {}
-    for folder in folders:
+    for place, folder in folders.items():
         for path in sorted(file for file in folder.rglob("*") if file.is_file()):
+            name = path.relative_to(folder)
             entry: dict[str, Any] = {"sha256": sha256(path)}
-            record = lineage.record_of(str(copied_from[folder.parts[0]] / path.relative_to(folder)))
+            record = lineage.record_of(str(copied_from[place.parts[0]] / name))
             if record is not None:
                 entry |= {"command": record.command, "time": record.time, "made_on": record.made_on}
                 entry["runs"] = lineage.counts(record.runs)
-            files[path.as_posix()] = entry
+            files[(place / name).as_posix()] = entry
     return files
 
 
-def keep(settings: Settings) -> None:
-    """Copy tables, claims, figures (PNG) and provenance to the reference folders; the README shows one scale's claims.
+@contextlib.contextmanager
+def replaced(*places: Path) -> Iterator[list[Path]]:
+    """Yield an empty folder for each place. At the end they replace what is there; on any error all places stay as they are."""
+    with contextlib.ExitStack() as stack:
+        scratch = []
+        for place in places:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            beside = tempfile.TemporaryDirectory(prefix=f".{place.name}.", dir=place.parent, ignore_cleanup_errors=True)
+            scratch.append(Path(stack.enter_context(beside)))
+            (scratch[-1] / "new").mkdir()
+        yield [folder / "new" for folder in scratch]
+        with contextlib.ExitStack() as undo:
+            for place, folder in zip(places, scratch, strict=True):
+                if place.exists():
+                    place.rename(folder / "old")
+                    undo.callback((folder / "old").rename, place)
+                (folder / "new").rename(place)
+                undo.callback(place.rename, folder / "new")
+            undo.pop_all()
 
-    The manuscript's ``numbers.json`` is kept of scales that have every experiment, as the manuscript needs.
+
+def results_to_keep(settings: Settings) -> list[str]:
+    """Files of the results that a reference keeps as they are. LaTeX tables are left out, since the CSV files make them.
+
+    Of ``sensitivity`` and ``numbers.json`` only scales with every experiment are sure to have both, for the manuscript.
+    """
+    tables = [f"tables/{table}" for room in settings.rooms for table in captions(room, "tables")]
+    if settings.complete or (reading.results(settings) / "tables" / "sensitivity.csv").exists():
+        tables.append("tables/sensitivity")
+    files = [f"{name}{suffix}" for name in ("claims", *tables) for suffix in (".csv", ".md")]
+    return [*files, *(["numbers.json"] if settings.complete else [])]
+
+
+def pictures_to_keep(settings: Settings) -> list[str]:
+    """The figures that a reference keeps, as PNG."""
+    celeba = settings.introvae is not None and settings.introvae.dataset == "celeba"
+    names = [name for room in settings.rooms for name in captions(room, "figures")]
+    return [f"{name}.png" for name in names if not (celeba and name in WITHHELD_OF_CELEBA)]
+
+
+def keep(settings: Settings) -> None:
+    """Keep rows, tables, claims, figures and provenance in the reference folders, and show one scale's claims in the READMEs.
+
+    Raises:
+        UserError: if the runs are no reproducible set, a result is missing, or a README has no place for the claims. The
+            committed reference stays as it was.
     """
     source = reading.results(settings)
-    target, pictures = Path("results/reference", settings.scale), Path("figures/reference", settings.scale)
+    target, pictures = reading.REFERENCE / settings.scale, Path("figures/reference", settings.scale)
     summary = provenance(settings)
-    for folder in (target, pictures):
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-    shutil.copytree(source / "tables", target / "tables")
-    for name in ("claims.csv", "claims.md", "claims.tex", *(["numbers.json"] if settings.complete else [])):
-        shutil.copy(source / name, target / name)
-    celeba = settings.introvae is not None and settings.introvae.dataset == "celeba"
-    for picture in sorted(reading.figures(settings).glob("*.png")):
-        if not (celeba and picture.stem in WITHHELD_OF_CELEBA):
-            shutil.copy(picture, pictures / picture.name)
-    write_json(target / "provenance.json", summary | {"files": kept_files(settings, [target, pictures])})
-    if settings.scale == SHOWN_SCALE:
-        text = README.read_text(encoding="utf-8")
-        before, after = text.split(START)[0], text.split(END)[1]
-        write_text(README, f"{before}{START}\n{claims_table(target, pictures)}{END}{after}")
+    with replaced(target, pictures) as (new, new_pictures):
+        write_text(new / "runs.csv", rows.concatenated(settings))
+        for name in results_to_keep(settings):
+            _copy(source / name, new / name)
+        for name in pictures_to_keep(settings):
+            _copy(reading.figures(settings) / name, new_pictures / name)
+        files = kept_files(settings, {target: new, pictures: new_pictures})
+        write_json(new / "provenance.json", summary | {"files": files})
+        texts = readmes(settings, new / "claims.csv", target / "claims.md") if settings.scale == SHOWN_SCALE else {}
+    for path, text in texts.items():
+        write_text(path, text)
+
+
+def _copy(source: Path, target: Path) -> None:
+    if not source.exists():
+        raise UserError(f"{source}: missing; run the workflow")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(source, target)
 
 
 def main() -> None:
     """Entry point of ``python -m experiments.provenance.reference``."""
-    keep(reading.command_line("reference", "Keep a finished scale as the committed reference.").settings)
+    command = reading.command_line(
+        "reference", "Keep a finished scale as the committed reference.", package="provenance"
+    )
+    keep(command.settings)
 
 
 if __name__ == "__main__":

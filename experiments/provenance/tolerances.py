@@ -16,10 +16,10 @@ Status = Literal["equal", "within tolerance", "moved", "time", "follows", "missi
 
 
 class Tolerance(Strict):
-    """A number is within tolerance if any of these admits it."""
+    """A number is within tolerance if any of these allows it."""
 
     widen: float | None = Field(
-        None, ge=0, description="the value lies in the reference's interval, widened by so many widths to either side"
+        None, ge=0, description="the value lies in the reference's interval, widened by this many widths on either side"
     )
     relative: float = Field(0.0, ge=0, description="distance from the reference, as a share of it")
     absolute: float = Field(0.0, ge=0, description="distance from the reference")
@@ -31,7 +31,7 @@ class Tolerance(Strict):
 
 
 class Tolerances(Strict):
-    """The file: what names the rows of each table, and pattern of ``table/row/column`` -> tolerance."""
+    """The file: the columns that name the rows of each table, and pattern of ``table/row/column`` -> tolerance."""
 
     keys: dict[str, list[str]]
     tolerances: dict[str, Tolerance | Literal["exact", "time", "follows"]]
@@ -71,7 +71,7 @@ class Estimate:
 
 
 def judge(tolerance: Tolerance | str, reference: Estimate, fresh: Estimate) -> Status:
-    """Hold a fresh value against the reference. Equal is equal to the bit, interval included: the text is compared."""
+    """Judge a fresh value by the reference. Equal means equal to the bit, with the interval: the text is compared."""
     if reference == fresh:
         return "equal"
     if tolerance == "time":
@@ -101,7 +101,7 @@ def _within(widen: float, reference: Estimate, value: float) -> bool:
 
 
 def number(text: str) -> float | None:
-    """The finite number that a text says; None for a word, nothing, or NaN."""
+    """The finite number that a text says; None for a word, an empty text, or NaN."""
     try:
         value = float(text)
     except ValueError:

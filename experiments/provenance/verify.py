@@ -1,13 +1,13 @@
-"""Is everything still what it was? Re-hash a scale's data, runs, tables, figures and manuscript against their records.
+"""Check that nothing has changed: hash a scale's data, runs, tables, figures and manuscript, and compare with the records.
 
-*Drift* is a file that is not what its record says, is missing, or was made of something that has changed since: what
-stands there can no longer be traced to what made it. It is named, with a remedy, and the exit code is 1.
+*Drift* is a file that differs from its record, is missing, or was made from something that has changed since. It can no longer
+be traced to what made it. Each is named with a remedy, and the exit code is 1.
 
-A *notice* is what a reader should know and what no file contradicts; it leaves the exit code at 0. That a run was made
-by other code than is here now is one: the run is whole, and says which code it is of. Were it an error, every edit of a
-training script would condemn results that are intact, and the committed reference with them. The workflow, which
-compares code too, is what makes such runs anew. Other notices: runs made with uncommitted changes, what was made before
-files were hashed or records were kept, files of which no record speaks, and leftovers of a write that was cut off.
+A *notice* tells the reader something that no file contradicts. The exit code stays 0. Notices are: runs made by other code than
+is here now, runs made with uncommitted changes, files from before files were hashed or records were kept, files without a
+record, and leftovers of a write that was cut off. Other code is no drift, because the run is whole and says which code made it;
+otherwise every edit of a training script would condemn intact results. The workflow, which compares code too, makes such runs
+anew.
 """
 
 import json
@@ -22,10 +22,10 @@ from experiments.evidence import lineage, reading
 from experiments.runs.errors import UserError, run_main
 from experiments.runs.files import leftovers, sha256
 from experiments.runs.progress import progress_bar
-from experiments.runs.room import run_folder
-from experiments.runs.sources import SOURCES, rules_of
+from experiments.runs.room import rules_of, run_folder
+from experiments.runs.sources import code_fingerprint
 from experiments.runs.validation import read_yaml
-from experiments.scale import Settings
+from experiments.scale import ROOMS, Settings
 
 DIGITS = 12
 """Digits of a checksum that are shown."""
@@ -42,7 +42,7 @@ class Check:
 
 @dataclass
 class Report:
-    """What is to be hashed, and what was found."""
+    """Files to hash, and findings."""
 
     config: str
     checks: list[Check] = field(default_factory=list)
@@ -52,15 +52,15 @@ class Report:
 
     @property
     def rerun(self) -> str:
-        """The command that makes anew what is missing or stale."""
+        """The command that makes missing or stale files anew."""
         return f"snakemake --configfile {self.config} --cores 2"
 
     def note(self, place: str, what: str, remedy: str = "") -> None:
-        """Count a notice that several runs or files of one place share."""
+        """Count a notice, which several runs or files of one place may share."""
         self.notes[place, what, remedy] = self.notes.get((place, what, remedy), 0) + 1
 
     def hash_all(self) -> None:
-        """Hash every file once and hold it against all that is expected of it."""
+        """Hash every file once, and compare the hash with all that are expected."""
         paths = list(dict.fromkeys(check.path for check in self.checks))
         found: dict[Path, str | None] = {}
         with progress_bar(len(paths), "hashing", "file") as bar:
@@ -104,18 +104,11 @@ def verify(settings: Settings, config: str) -> Report:
 
 def data_sets(settings: Settings) -> list[str]:
     """The data sets that a scale uses, by the names that ``python -m experiments.data`` knows."""
-    used = set()
-    if {"digit_classifier", "five_rules"} & set(settings.experiments):
-        used.add("mnist")
-    if "niqe_collapse" in settings.experiments:
-        used.add("orl-faces")
-    if settings.introvae is not None:
-        used.add(settings.introvae.dataset)
-    return sorted(used)
+    return sorted({name for section in settings.rooms.values() for name in section.data()})
 
 
 def known_data(settings: Settings) -> dict[str, str]:
-    """Files of the data sets in use -> published SHA-256; CelebA has none, and is held against what its runs saw."""
+    """Files of the data sets in use -> published SHA-256. CelebA has none; its files are compared with what the runs saw."""
     from experiments.data import mnist, orl_faces
 
     known = {f"mnist/{name}": checksum for name, checksum in mnist.CHECKSUMS.items()}
@@ -124,7 +117,7 @@ def known_data(settings: Settings) -> dict[str, str]:
 
 
 def _run_folders(settings: Settings, report: Report) -> list[Path]:
-    """The run folders that are there; those that should be, and are not, are drift."""
+    """The finished run folders. Those that are missing are drift."""
     expected = {run_folder(settings.scale, *run) for run in reading.runs_of(settings)}
     there = {path.parent for path in (reading.results(settings) / "runs").glob("*/*/*/config.yaml")}
     for folder in sorted(expected | there):
@@ -139,7 +132,7 @@ def _run_folders(settings: Settings, report: Report) -> list[Path]:
 
 
 def _run(folder: Path, report: Report, data: dict[str, str]) -> None:
-    """Note the checks of one run; what it says of data without a published checksum is added to `data`."""
+    """Add the checks of one run. Data without a published checksum are added to `data` with the checksum that the run saw."""
     from experiments.runs.folder import config_hash
 
     place = str(folder.parent.parent)
@@ -154,7 +147,7 @@ def _run(folder: Path, report: Report, data: dict[str, str]) -> None:
             if path.name not in accounted and not path.name.startswith((".", "checkpoint")):
                 report.note(
                     place,
-                    f"runs with {path.name}, of which their provenance does not speak",
+                    f"runs with {path.name}, which is not in their provenance",
                     "remove what is not wanted",
                 )
     else:
@@ -197,18 +190,16 @@ def _config(folder: Path, report: Report) -> dict[str, Any] | None:
 
 
 @cache
-def _fingerprint(experiment: str, rules: tuple[str, ...]) -> str:
-    """Fingerprint of the present code of a run; a word where there is no such code any more."""
-    from experiments.runs.folder import code_fingerprint
-
+def _fingerprint(room: str, rules: tuple[str, ...]) -> str:
+    """Fingerprint of the present code of a run; ``none`` if the room or a rule is gone."""
     try:
-        return code_fingerprint(experiment, rules) if experiment in SOURCES else "none"
+        return code_fingerprint(room, rules) if room in ROOMS else "none"
     except FileNotFoundError:
         return "none"
 
 
 def _lineage(settings: Settings, report: Report) -> None:
-    """Outputs and inputs of every record; tables, figures, claims and manuscript without one are noted."""
+    """Add the checks of every record; note outputs without a record."""
     recorded: set[str] = set()
     for record in lineage.records(settings.scale).values():
         recorded |= record.outputs.keys()
@@ -218,7 +209,7 @@ def _lineage(settings: Settings, report: Report) -> None:
         report.checks += [Check(Path(name), digest, stale) for name, digest in record.inputs.items()]
         report.checks += [Check(Path(run, "provenance.json"), digest, stale) for run, digest in record.runs.items()]
         place = str(reading.results(settings) / "lineage")
-        if record.code != (present := lineage.code_fingerprint()):
+        if record.code != (present := lineage.code_fingerprint(record.modules)):
             report.note(place, f"records of other code ({record.code}, here is {present})", f"run {report.rerun}")
         if record.made_on["dirty"]:
             report.note(place, "records of outputs made with uncommitted changes")
@@ -228,16 +219,17 @@ def _lineage(settings: Settings, report: Report) -> None:
 
 
 def made(settings: Settings) -> Iterator[Path]:
-    """The files that analysis commands write, as far as they are there."""
+    """The files that the commands of `experiments.evidence` write, as far as they are there."""
     folder = reading.results(settings)
     yield from sorted([*folder.glob("claims.*"), *folder.glob("numbers.json"), *folder.glob("paper.pdf")])
+    yield from sorted((folder / "rows").glob("[!.]*.csv"))
     yield from sorted((folder / "tables").glob("[!.]*.*"))
     yield from sorted([*reading.figures(settings).glob("[!.]*.p[dn][fg]")])
 
 
 def _reference(settings: Settings, report: Report) -> None:
-    """The committed reference of the scale against its own summary."""
-    summary = Path("results/reference", settings.scale, "provenance.json")
+    """Add the checks of the scale's committed reference, against its own summary."""
+    summary = reading.REFERENCE / settings.scale / "provenance.json"
     if not summary.exists():
         return
     files = json.loads(summary.read_text(encoding="utf-8")).get("files")
@@ -257,13 +249,17 @@ def _leftovers(settings: Settings, report: Report) -> None:
 
 def main() -> None:
     """Entry point of ``python -m experiments.provenance.verify``."""
-    command = reading.command_line("verify", "Re-hash a scale's data, runs and outputs against their records.")
+    from experiments.data.__main__ import MODULES
+
+    command = reading.command_line(
+        "verify", "Hash a scale's data, runs and outputs, and compare with their records.", package="provenance"
+    )
     report = verify(command.settings, command.config)
     for line in report.drift:
         print(f"drift   {line}")
     for line in report.notices:
         print(f"notice  {line}")
-    unused = sorted({"mnist", "orl-faces", "celeba"} - set(data_sets(command.settings)))
+    unused = sorted(MODULES.keys() - set(data_sets(command.settings)))
     print(f"data sets that this scale does not use, not looked at: {', '.join(unused) or 'none'}")
     files = len({check.path for check in report.checks})
     print(f"{files} files hashed: {len(report.drift)} drifted, {len(report.notices)} notices")

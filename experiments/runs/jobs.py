@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from experiments.runs.files import ROOT
 from experiments.runs.room import Section
 from experiments.runs.sources import module_files, run_files
 
@@ -81,7 +82,7 @@ class Jobs:
 
 def captions(room: str, kind: str) -> list[str]:
     """Names of a room's ``tables`` or ``figures``: its captions are the list of them."""
-    return sorted(path.stem for path in Path("experiments", room, "captions", kind).glob("*.rst"))
+    return sorted(path.stem for path in (ROOT / "experiments" / room / "captions" / kind).glob("*.rst"))
 
 
 def modules(*names: str) -> list[str]:

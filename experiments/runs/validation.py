@@ -3,8 +3,7 @@
 import difflib
 import reprlib
 from pathlib import Path
-from types import UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -74,16 +73,13 @@ def validate(model: type[Model], values: dict[str, Any], source: str) -> Model:
 
 def _suggest(unknown: str, model: type[BaseModel], location: tuple[int | str, ...]) -> str:
     for part in location:
-        field = model.model_fields.get(str(part))
-        inner = model_in(field.annotation) if field else None
-        if inner is None:
-            return ""
-        model = inner
+        field = model.model_fields.get(str(part))  # None for the name of a method
+        model = (model_in(field.annotation) if field else None) or model
     close = difflib.get_close_matches(unknown, model.model_fields, n=1)
     return f", did you mean {close[0]}?" if close else f"; known are {', '.join(model.model_fields)}"
 
 
 def model_in(annotation: Any) -> type[BaseModel] | None:
-    """The model that an annotation names, as in ``Model`` and ``Model | None``; None for any other type."""
-    candidates = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else [annotation]
+    """The model in ``Model``, ``Model | None`` or ``dict[str, Model]``; None for any other type."""
+    candidates = [annotation, *getattr(annotation, "__args__", ())]
     return next((each for each in candidates if isinstance(each, type) and issubclass(each, BaseModel)), None)

@@ -42,6 +42,7 @@ def figure_5_autoencoder_losses(runs: Runs) -> plt.Figure:
             for part, linestyle in (("train", "-"), ("validation", "--")):
                 values = rows[f"{part}_mse"] + value * rows[f"{part}_l1"] if key == "loss" else rows[f"{part}_{key}"]
                 table = rows.assign(shown=values).pivot_table(index="seed", columns="epoch", values="shown")
+                table = table.reindex(runs.section.seeds).dropna(axis=1)  # epochs that every seed has
                 label = _name(method, tuned) if part == "train" else ""
                 band(axes, table.columns.to_numpy(), table.to_numpy(), color, label, linestyle)
         axes.set(xlabel="epoch", ylabel=title, yscale="symlog" if key == "l1" else "log")

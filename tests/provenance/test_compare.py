@@ -1,0 +1,262 @@
+"""A number that moved is found; one that did not is not."""
+
+import csv
+import json
+import shutil
+import sys
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import adapter
+import pytest
+import synthetic
+from hypothesis import given
+from hypothesis import strategies as st
+
+from experiments.evidence.reading import MACHINE, PROVENANCE
+from experiments.provenance import compare
+from experiments.provenance.tolerances import Estimate, Tolerance, Tolerances, judge, load_tolerances
+from experiments.runs.errors import UserError
+from experiments.runs.files import write_json
+
+REFERENCE = Path("results/reference/laptop").resolve()
+SCALES = sorted(path for path in REFERENCE.parent.iterdir() if path.is_dir())
+TOLERANCES = load_tolerances()
+
+
+@pytest.fixture
+def fresh(tmp_path, monkeypatch):
+    """A copy of the laptop scale's reference as fresh results, in a folder of its own."""
+    shutil.copytree(REFERENCE, tmp_path / "results" / "laptop")
+    shutil.copytree("paper", tmp_path / "paper")
+    shutil.copytree("config", tmp_path / "config")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "results" / "laptop"
+
+
+def edit(path, row, column, change):
+    """Change one cell of a CSV file; `row` is its number."""
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    rows[row][column] = change(rows[row][column])
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0].keys(), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def run(monkeypatch, capsys):
+    """Exit code and lines of the command."""
+    monkeypatch.setattr(sys, "argv", ["compare", "--reference", str(REFERENCE)])
+    code = 0
+    try:
+        compare.main()
+    except SystemExit as stop:
+        code = stop.code
+    return code, capsys.readouterr().out.splitlines()
+
+
+@pytest.mark.parametrize("scale", SCALES, ids=lambda path: path.name)
+def test_a_folder_beside_itself_moves_nothing(scale):
+    tables = compare.tables_of(scale, TOLERANCES)
+    comparisons = compare.compare(tables, tables, TOLERANCES)
+    assert {comparison.status for comparison in comparisons} == {"equal"}
+    cells = sum(len(columns) for table in tables.values() for columns in table.values())
+    assert len(comparisons) == cells > 100
+
+
+def test_equal_results_exit_with_zero(fresh, monkeypatch, capsys):
+    code, lines = run(monkeypatch, capsys)
+    assert code == 0
+    assert lines[-1].endswith("0 missing, 0 new, 0 moved, 0 verdicts changed")
+    with (fresh / "comparison.csv").open() as file:
+        assert {row["status"] for row in csv.DictReader(file)} == {"equal"}
+
+
+def test_a_moved_number_is_named(fresh, monkeypatch, capsys):
+    path = fresh / "tables" / "introvae_train.csv"
+    for column in ("psnr", "psnr_low", "psnr_high"):
+        edit(path, 3, column, lambda text: str(float(text) + 3))
+    code, lines = run(monkeypatch, capsys)
+    assert code == 1
+    (moved,) = [line for line in lines if line.startswith("moved")]
+    assert moved.startswith("moved    introvae_train, fixed, 120, psnr: reference 2")
+    assert moved.endswith("; tolerance widen 2, relative 0.001")
+    assert lines[-1].endswith("1 moved, 0 verdicts changed")
+
+
+def test_a_number_inside_the_widened_interval_is_tolerated(fresh, monkeypatch, capsys):
+    path = fresh / "tables" / "introvae_train.csv"
+    edit(path, 3, "psnr", lambda text: str(float(text) + 0.02))
+    code, lines = run(monkeypatch, capsys)
+    assert code == 0
+    assert " 1 within tolerance, " in lines[-1]
+
+
+def test_a_changed_verdict_is_named_though_its_number_is_tolerated(fresh, monkeypatch, capsys):
+    edit(fresh / "claims.csv", 0, "verdict", lambda text: "inconclusive")
+    code, lines = run(monkeypatch, capsys)
+    assert code == 1
+    assert lines[0] == "verdict  claims, gd-fixed-original, verdict: reference not reproduced, fresh inconclusive"
+    assert lines[-1].endswith("0 moved, 1 verdicts changed")
+
+
+def test_times_are_reported_not_judged(fresh, monkeypatch, capsys):
+    edit(fresh / "tables" / "introvae_methods.csv", 0, "train_seconds", lambda text: str(3 * float(text)))
+    code, lines = run(monkeypatch, capsys)
+    assert code == 0
+    assert "times    1, fresh over reference: 3 to 3, median 3" in lines
+
+
+def test_missing_and_new_rows_are_named(fresh, monkeypatch, capsys):
+    path = fresh / "tables" / "namesakes.csv"
+    path.write_text(path.read_text().replace("\nNequIP,", "\nequation 4 prime,").replace("\nNequIP,", ""))
+    path.write_text(path.read_text().replace("\nNeuralPDE,", "\nEquation 5,"))
+    code, lines = run(monkeypatch, capsys)
+    assert code == 1
+    assert any(line.startswith("missing  namesakes, NeuralPDE: ") for line in lines)
+    assert any(line.startswith("new      namesakes, Equation 5: ") for line in lines)
+
+
+def test_what_is_new_alone_is_no_failure(fresh, monkeypatch, capsys):
+    path = fresh / "tables" / "namesakes.csv"
+    path.write_text(path.read_text() + path.read_text().splitlines()[1].replace("equation 4", "another") + "\n")
+    assert run(monkeypatch, capsys)[0] == 0
+
+
+finite = st.floats(-1e6, 1e6, allow_nan=False)
+
+
+@given(low=finite, width=st.floats(0, 1e3), shift=finite)
+def test_what_lies_in_the_widened_reference_is_tolerated_and_all_else_is_not(low, width, shift):
+    high = low + width
+    reference = Estimate(repr((low + high) / 2), repr(low), repr(high))
+    fresh = Estimate(repr((low + high) / 2 + shift), repr(low + shift), repr(high + shift))
+    status = judge(Tolerance(widen=1), reference, fresh)
+    if abs(shift) < 1.49 * width:
+        assert status in ("equal", "within tolerance")
+    elif abs(shift) > 1.51 * width + 1e-6:
+        assert status == "moved"
+
+
+def test_a_wide_interval_of_its_own_excuses_no_number():
+    """As one broken seed among three gives."""
+    assert judge(Tolerance(widen=1), Estimate("32.9", "32.5", "33.3"), Estimate("20.0", "5", "35")) == "moved"
+
+
+@pytest.mark.parametrize(
+    ("tolerance", "reference", "fresh", "status"),
+    [
+        ("exact", "5", "6", "moved"),
+        ("exact", "trained", "trained", "equal"),
+        ("exact", "trained", "diverged", "moved"),
+        ("time", "1.0", "100.0", "time"),
+        ("follows", "0.01", "0.9", "follows"),
+        (Tolerance(relative=1e-3), "1.0", "1.0009", "within tolerance"),
+        (Tolerance(relative=1e-3), "1.0", "1.0011", "moved"),
+        (Tolerance(relative=1e-3), "1.0", "nan", "moved"),
+        (Tolerance(relative=1e-3), "", "1.0", "moved"),
+        (Tolerance(absolute=0.1), "0.0", "-0.1", "within tolerance"),
+        (Tolerance(factor=1.6), "1.0", "1.5", "within tolerance"),
+        (Tolerance(factor=1.6), "1.5", "1.0", "within tolerance"),
+        (Tolerance(factor=1.6), "1.0", "-1.0", "moved"),
+        (Tolerance(factor=1.6), "1.0", "1.7", "moved"),
+    ],
+)
+def test_the_kinds_of_tolerance(tolerance, reference, fresh, status):
+    assert judge(tolerance, Estimate(reference), Estimate(fresh)) == status
+
+
+def test_the_first_pattern_that_fits_counts():
+    table = Tolerances(keys={}, tolerances={"a/*/b": "exact", "*": "time"})
+    assert table.of("a/row, with/b") == "exact"
+    assert table.of("a/row/c") == "time"
+    with pytest.raises(UserError, match=r"no pattern fits x/y; add one"):
+        Tolerances(keys={}, tolerances={"a": "exact"}).of("x/y")
+
+
+def test_every_pattern_fits_something(tmp_path, monkeypatch):
+    """In a committed reference, or in the tables of a scale made now, which may have columns that those lack."""
+    monkeypatch.chdir(tmp_path)
+    settings = synthetic.scale().write("sparse_autoencoder")
+    adapter.write_tables(settings, "sparse_autoencoder")
+    adapter.write_ledger(
+        settings, [{"id": "a", "measure": {"sparse_autoencoder.frontier": {}}, "rule": {"below": 1.0}}]
+    )
+    names = set()
+    for folder in (*SCALES, tmp_path / "results" / "made"):
+        for table, rows in compare.tables_of(folder, TOLERANCES).items():
+            names |= {"/".join(filter(None, (table, row, column))) for row in rows for column in rows[row]}
+    patterns = list(TOLERANCES.tolerances)
+    used = {next(pattern for pattern in patterns if fnmatchcase(name, pattern)) for name in names}
+    assert used == set(patterns)
+
+
+def test_keys_that_do_not_tell_rows_apart_are_one_line(tmp_path):
+    path = tmp_path / "x.csv"
+    path.write_text("method,epoch,psnr\na,1,2.0\na,2,3.0\n")
+    with pytest.raises(UserError, match=r"x\.csv: several rows a; name more columns in keys\.x"):
+        compare.read_table(path, ["method"])
+    with pytest.raises(UserError, match=r"x\.csv: no column seed; correct keys\.x"):
+        compare.read_table(path, ["seed"])
+    assert compare.read_table(path, ["method", "epoch"])["a, 2"] == {"psnr": Estimate("3.0")}
+
+
+def test_nothing_to_compare_is_one_line(fresh, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["compare", "--reference", "results/nowhere"])
+    with pytest.raises(UserError, match=r"results/nowhere: no reference of this scale; name one with --reference"):
+        compare.main()
+    shutil.rmtree(fresh)
+    with pytest.raises(UserError, match=r"results/laptop: no tables to compare"):
+        compare.tables_of(Path("results/laptop"), TOLERANCES)
+
+
+def test_rounding_of_the_closed_form_is_no_move(fresh, monkeypatch, capsys):
+    """It is near 2e-10 on every machine, and no two agree in its third digit."""
+    numbers = json.loads((fresh / "numbers.json").read_text())
+    error = numbers["niqe"]["largest_error_of_closed_form"]
+    write_json(fresh / "numbers.json", numbers | {"niqe": numbers["niqe"] | {"largest_error_of_closed_form": 2.02e-10}})
+    code, lines = run(monkeypatch, capsys)
+    assert (code, error < 2e-10) == (0, True)
+    assert " 1 within tolerance, " in lines[-1]
+    write_json(fresh / "numbers.json", numbers | {"niqe": numbers["niqe"] | {"largest_error_of_closed_form": 1e-6}})
+    assert run(monkeypatch, capsys)[0] == 1
+
+
+def test_runs_of_several_machines_are_held_each_against_its_own(fresh):
+    """GPU, threads and instruction sets are named where they differ."""
+    summary = json.loads((REFERENCE / "provenance.json").read_text())
+    one = {"cpu": "one", "cpu_capability": "avx", "gpu": None, "threads": 1, "system": "Linux"}
+    other = one | {"gpu": "NVIDIA H100", "threads": 4}
+    summary |= {"machines": [one, other], "machine_of": {"introvae/seed-0": 0, "introvae/seed-1": 1}}
+    write_json(fresh / "provenance.json", summary)
+    run = dict.fromkeys(PROVENANCE) | {key: summary[key] for key in ("python", "versions")}
+    for seed, machine in ((0, one), (1, other)):
+        folder = fresh / "runs" / "introvae" / "fixed" / f"seed-{seed}"
+        write_json(folder / "provenance.json", run | machine)
+        (folder / "config.yaml").write_text(f"code: {summary['code']['introvae/fixed']}\n")
+    assert compare.differences(fresh, fresh) == []
+    write_json(folder / "provenance.json", run | other | {"cpu_capability": "avx avx2", "gpu": None, "threads": 8})
+    assert compare.differences(fresh, fresh) == [
+        "cpu_capability (reference avx, fresh avx avx2)",
+        "gpu (reference NVIDIA H100, fresh None)",
+        "threads (reference 4, fresh 8)",
+    ]
+    assert set(one) == set(MACHINE)
+
+
+def test_the_machine_of_the_runs_is_held_against_the_summary(fresh):
+    assert compare.differences(fresh, REFERENCE) is None
+    summary = json.loads((REFERENCE / "provenance.json").read_text())
+    folder = fresh / "runs" / "introvae" / "fixed" / "seed-0"
+    run = dict.fromkeys(PROVENANCE) | {key: summary[key] for key in ("cpu", "system", "python", "versions")}
+    write_json(folder / "provenance.json", run)
+    (folder / "config.yaml").write_text(f"code: {summary['code']['introvae/fixed']}\n")
+    assert compare.differences(fresh, REFERENCE) == []
+    write_json(folder / "provenance.json", run | {"cpu": "another", "versions": run["versions"] | {"torch": "1.0"}})
+    (folder / "config.yaml").write_text("code: other\n")
+    assert compare.differences(fresh, REFERENCE) == [
+        f"cpu (reference {summary['cpu']}, fresh another)",
+        f"torch (reference {summary['versions']['torch']}, fresh 1.0)",
+        "code of 1 methods (such as introvae/fixed)",
+    ]
