@@ -22,7 +22,6 @@ from experiments import scale
 from experiments.evidence import lineage
 from experiments.runs.errors import UserError
 from experiments.runs.files import ROOT
-from experiments.runs.jobs import captions
 from experiments.runs.room import run_folder
 from experiments.runs.validation import read_yaml
 

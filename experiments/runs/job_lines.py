@@ -110,7 +110,7 @@ class JobLines(logging.Handler):
             self._say()
         elif event == LogEvent.JOB_FINISHED and about["job_id"] in self.names:
             name, seconds = self.names.pop(about["job_id"]), self.left.end(about["job_id"])
-            self.ended.append(f"{name:<44} {_duration(seconds):>7}")
+            self.ended.append(f"{name:<46} {_duration(seconds):>7}")
         elif event == LogEvent.PROGRESS:
             self._say(*self._ends(about["done"], about["total"]))
         elif event == LogEvent.JOB_ERROR and about["jobid"] in self.names:
