@@ -1,6 +1,7 @@
 """Summaries of training runs over their seeds, shared by the rooms that train methods.
 
-A method with a run that diverged has failed: it has no mean, and loses every comparison unless the other method failed too.
+A method with a run that diverged has failed: it has no mean, and loses every comparison unless the other method failed
+too.
 """
 
 from collections.abc import Sequence
@@ -70,7 +71,7 @@ def failure(rows: pd.DataFrame, better: Side, ours: str, theirs: str = "") -> Es
 
 
 def mean_of_all(values: pd.Series) -> Estimate:
-    """Mean over seeds. There is no estimate unless every run has a value: the others must not speak for a run without one."""
+    """Mean over seeds. No estimate unless every run has a value: others must not speak for a run without one."""
     return mean_over_seeds(values.to_numpy()) if values.notna().all() else NO_ESTIMATE
 
 
@@ -84,8 +85,8 @@ def by_method_and_epoch(
 ) -> pd.DataFrame:
     """Mean of every measure over seeds; for those `compared` also the difference from the baseline, paired by seed.
 
-    `rows` holds a row for every run and epoch. ``seeds`` counts a method's runs, ``failed`` those of them that diverged. A
-    method with a failed run has no difference from the baseline, and no mean where the run has no value.
+    `rows` holds a row for every run and epoch. ``seeds`` counts a method's runs, ``failed`` those of them that
+    diverged. A method with a failed run has no difference from the baseline, and no mean where the run has no value.
     """
     theirs = rows[rows["method"] == baseline].set_index(["epoch", "seed"])
     baseline_failed = bool((theirs["verdict"] == DIVERGED).any())

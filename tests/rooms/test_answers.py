@@ -65,8 +65,10 @@ def test_descent_ratio(scale):
 
 
 def test_steps_by_step_size_follow_the_rule_of_the_verdicts(scale):
-    """At the middle step beta -1 takes 60 steps on the choosing starts and 100 on the judged ones, beta 0, which may not be
-    chosen, 10 and 10; plain descent takes 800 on the judged starts."""
+    """At the middle step beta -1 takes 60 steps on the choosing starts and 100 on the judged ones.
+
+    Beta 0, which may not be chosen, takes 10 and 10; plain descent takes 800 on the judged starts.
+    """
     sweep = adapter.findings(scale.write("gradient_descent"), "gradient_descent").sweep("rosenbrock", "fixed")
     for method, steps in (("original", 100), ("plain", 800)):
         row = sweep.quartiles(method).iloc[1]
