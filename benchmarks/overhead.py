@@ -1,11 +1,12 @@
-"""What share of a workflow's time its runs did not get: start-up and imports of their jobs, and the jobs that train nothing.
+"""What share of a workflow's time went into other things than runs: start-up of jobs, and jobs that train nothing.
 
     python -m benchmarks.overhead results/laptop --elapsed 0:41:24 --cores 2
 
-Read from what the workflow leaves anyway: the seconds of every job (``benchmarks/*.tsv``) and of every run
-(``provenance.json``: from the opening of its folder to its results, and of that the training, where a run tells it apart
-from reading data and evaluation). Snakemake's own time, and cores without a job, are in none of these files; they are what is
-left of the time that Snakemake says at the end, if that is given. A run that was interrupted counts its earlier attempts too.
+The numbers come from files that the workflow leaves anyway. ``benchmarks/*.tsv`` has the seconds of every job.
+``provenance.json`` has the seconds of every run, from the opening of its folder to its results, and how many of them
+were training, where the run tells that apart. No file has Snakemake's own time or the time of idle cores; both are
+what remains of the time that Snakemake prints at the end, given by ``--elapsed``. An interrupted run counts its
+earlier attempts too.
 """
 
 import argparse

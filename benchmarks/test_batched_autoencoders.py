@@ -2,11 +2,12 @@
 
 make bench
 
-All members see the same batch, as methods of one seed do. `grouped`: the G encoders are one wide matrix product, since
-their input is the same, the decoders a batched one. `vmap`: torch.func's transform of the lone model over stacked
-parameters. The three forms take turns in one process: a step of either batched form, and G steps of a lone member, one
-after another as in a run of its own, where its weights and moments stay in the cache. The ratios are those of median
-processor times (of one thread, so that what else runs on the machine counts less); above 1, the batched form is faster.
+All members see the same batch, as methods of one seed do. There are two batched forms. In `grouped`, the G encoders
+are one wide matrix product, because their input is the same, and the decoders are a batched product. In `vmap`,
+torch.func applies the lone model to stacked parameters. The forms take turns in one process: one step of each batched
+form, then G steps of a lone member, one after another as in its own run, so that its weights and moments stay in the
+cache. Ratios are of median processor times of one thread, which other work on the machine disturbs less. Above 1, the
+batched form is faster.
 """
 
 import time

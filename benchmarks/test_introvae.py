@@ -2,8 +2,9 @@
 
 make bench
 
-All ratios come from alternating steps in one process, so that both sides meet the same machine. How much bfloat16 gives
-depends on the processor: matrix instructions (AMX) multiply, AVX-512 alone doubles, older processors lose.
+All ratios come from alternating steps in one process, so that both sides meet the same machine. What bfloat16 gains
+depends on the processor: much with matrix instructions (AMX), about a factor of two with AVX-512 alone, a loss
+without either.
 """
 
 import time
@@ -11,10 +12,10 @@ import time
 import pytest
 import torch
 
-from experiments.scale import load
 from experiments.introvae.updates import Networks, adversarial_step, build_networks
 from experiments.metrics.psnr import psnr
 from experiments.metrics.ssim import ssim
+from experiments.scale import load
 from experiments.weightings import build
 from models.introvae import (
     COMPONENTS,

@@ -1,5 +1,6 @@
 """Settings of a scale: one YAML file, one section per room. `Settings` is the only list of rooms."""
 
+import reprlib
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from experiments.introvae.settings import IntroVAESettings
 from experiments.namesakes.settings import NamesakesSettings
 from experiments.niqe_collapse.settings import NiqeCollapseSettings
 from experiments.runs.errors import UserError
-from experiments.runs.room import Section, Strict
+from experiments.runs.room import PlainText, Section, Strict
 from experiments.runs.validation import model_in, read_yaml, validate
 from experiments.sparse_autoencoder.settings import SparseAutoencoderSettings
 from experiments.step_cost.settings import StepCostSettings
@@ -23,10 +24,10 @@ DEFAULT = "config/laptop.yaml"
 class Settings(Strict):
     """Everything that one scale of the suite is run with. A scale may leave rooms out."""
 
-    scale: str = Field(pattern=r"^[a-z0-9-]+$", description="name of the folder below results and figures")
-    data_dir: str = Field(min_length=1, description="folder of the data sets")
+    scale: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$", description="name of the folder below results and figures")
+    data_dir: PlainText = Field(min_length=1, description="folder of the data sets")
     gpus: int = Field(default=0, ge=0, description="GPUs that an IntroVAE job asks for; several train data parallel")
-    label: str = Field(default="", description="title of the IntroVAE figures, where their data need one")
+    label: PlainText = Field(default="", description="title of the IntroVAE figures, where their data need one")
     gradient_descent: GradientDescentSettings | None = None
     digit_classifier: DigitClassifierSettings | None = None
     sparse_autoencoder: SparseAutoencoderSettings | None = None
@@ -82,7 +83,7 @@ def read(path: Path | str) -> dict[str, Any]:
     """Read the plain values of a scale's file, laid over those of the file beside it that its key ``base`` names, if any.
 
     Mappings are merged key by key. Other values replace those of the base, and so does a weighting rule with all its options.
-    A null removes what the base has. A list ``only`` names the entries of the base's mapping that stay, among those that are
+    A null removes what the base has. ``only`` names the entries of the base's mapping that stay, among those that are
     mappings themselves, such as the sections of a scale or its methods.
 
     Raises:
@@ -104,7 +105,7 @@ def _layers(path: Path | str) -> list[tuple[Path, dict[str, Any]]]:
             raise UserError(f"{layers[-1][0]}: base: {base} is itself based on this file; name another, or none")
         layers.append((file, read_yaml(file)))
         base = layers[-1][1].pop("base", None)
-        if base is not None and not (isinstance(base, str) and base):
+        if base is not None and not (isinstance(base, str) and base and base.isprintable()):
             raise UserError(f"{file}: base: must be the name of a file beside this one")
     return layers
 
@@ -112,11 +113,14 @@ def _layers(path: Path | str) -> list[tuple[Path, dict[str, Any]]]:
 def _laid_over(base: dict[str, Any], changes: dict[str, Any], source: str) -> dict[str, Any]:
     """The values of `base` with `changes`; `source` is the place of the changes, for messages."""
     merged, changes = dict(base), dict(changes)
-    if isinstance(changes.get("only"), list):
-        kept = changes.pop("only")
+    if not isinstance(changes.get("only", {}), dict):  # a mapping is an entry of that name
+        kept = changes["only"] if isinstance(changes["only"], list) else [changes["only"]]
+        del changes["only"]
         entries = [key for key, value in base.items() if isinstance(value, dict)]
         if unknown := [name for name in kept if name not in entries]:
-            raise UserError(f"{source}: only: {unknown[0]!r:.50} is not in the base; choose from {', '.join(entries)}")
+            raise UserError(
+                f"{source}: only: {reprlib.repr(unknown[0])} is not in the base; choose from {', '.join(entries)}"
+            )
         merged = {key: value for key, value in base.items() if key not in entries or key in kept}
     for key, value in changes.items():
         inner = merged.get(key)

@@ -40,12 +40,12 @@ class ResidualBlock(nn.Module):
         self.first_norm = _normalization(normalization, channels_out)
         self.second = nn.Conv2d(channels_out, channels_out, 3, padding=1, bias=False)
         self.second_norm = _normalization(normalization, channels_out)
-        self.activation = nn.LeakyReLU(0.2)
+        self.activation = nn.LeakyReLU(0.2, inplace=True)  # normalisations do not need their outputs again
 
     def forward(self, features: Tensor) -> Tensor:
         """Return the transformed features."""
         inner = self.activation(self.first_norm(self.first(features)))
-        return self.activation(self.second_norm(self.second(inner)) + self.shortcut(features))
+        return self.activation(self.second_norm(self.second(inner)).add_(self.shortcut(features)))
 
 
 class Encoder(nn.Module):
@@ -71,7 +71,7 @@ class Encoder(nn.Module):
         layers: list[nn.Module] = [
             nn.Conv2d(image_channels, channels[0], 5, padding=2, bias=False),
             _normalization(normalization, channels[0]),
-            nn.LeakyReLU(0.2),
+            nn.LeakyReLU(0.2, inplace=True),
             nn.AvgPool2d(2),
         ]
         for narrow, wide in itertools.pairwise(channels):

@@ -1,6 +1,7 @@
 """Rosenbrock's and Beale's functions as sums of loss components (paper section 4.1 and supplement).
 
-The formulas are plain arithmetic on coordinates, which may be floats, NumPy arrays or tensors. `Objective` applies them to
+The formulas are plain arithmetic on coordinates, which may be floats (compiled by numba too), NumPy
+arrays or tensors. `Objective` applies them to
 tensors of points of shape (..., 2), so that a whole sweep of starts, step sizes and betas is evaluated at once.
 """
 
@@ -59,22 +60,17 @@ def rosenbrock_slopes(x: Any, y: Any) -> tuple[tuple[Any, Any], ...]:
 
 def beale(x: Any, y: Any) -> tuple[Any, Any, Any]:
     """f_k = (c_k - x + x y^k)^2 with c = 1.5, 2.25, 2.625 and k = 1, 2, 3."""
-    first, second, third = _beale_residuals(x, y)
-    return first**2, second**2, third**2
+    return (1.5 - x + x * y) ** 2, (2.25 - x + x * y**2) ** 2, (2.625 - x + x * y**3) ** 2
 
 
 def beale_slopes(x: Any, y: Any) -> tuple[tuple[Any, Any], ...]:
     """Derivatives of `beale` along x and y."""
-    first, second, third = _beale_residuals(x, y)
+    first, second, third = 2 * (1.5 - x + x * y), 2 * (2.25 - x + x * y**2), 2 * (2.625 - x + x * y**3)
     return (
-        (2 * first * (y - 1), 2 * first * x),
-        (2 * second * (y**2 - 1), 2 * second * (x * (2 * y))),
-        (2 * third * (y**3 - 1), 2 * third * (x * (3 * y**2))),
+        (first * (y - 1), first * x),
+        (second * (y**2 - 1), second * (x * (2 * y))),
+        (third * (y**3 - 1), third * (x * (3 * y**2))),
     )
-
-
-def _beale_residuals(x: Any, y: Any) -> tuple[Any, Any, Any]:
-    return 1.5 - x + x * y, 2.25 - x + x * y**2, 2.625 - x + x * y**3
 
 
 ROSENBROCK = Objective(
@@ -97,8 +93,8 @@ BEALE = Objective(
 )
 """Beale (1958).
 
-Its customary domain is [-4.5, 4.5]^2; from most of that, descent runs off along a valley that sinks towards infinity, so
-the box is the part around the minimiser.
+Its customary domain is [-4.5, 4.5]^2. From most points of that domain, descent runs off along a valley that falls
+towards infinity. The box is therefore the part around the minimiser.
 """
 
 OBJECTIVES = {objective.name: objective for objective in (ROSENBROCK, BEALE)}

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from experiments.scale import read
 from tests.cluster import compare
 
 PROFILES = sorted(Path("profiles").iterdir())
@@ -42,7 +43,7 @@ def scale(tmp_path):
     """A function from changes to the path of a config of another name, so that finished runs do not matter."""
 
     def write(name, **changes):
-        values = yaml.safe_load(Path("config", f"{name}.yaml").read_text(encoding="utf-8"))
+        values = read(f"config/{name}.yaml")
         path = tmp_path / "planned.yaml"
         path.write_text(yaml.safe_dump(values | {"scale": f"profiles-{name}"} | changes), encoding="utf-8")
         return path
@@ -132,7 +133,7 @@ def test_gpus_must_be_a_count(scale):
 
 def test_a_wrong_rule_is_found_again_and_what_passed_is_remembered(scale, tmp_path):
     """The marker of a check that passed says nothing of a config that was changed since."""
-    values = yaml.safe_load(Path("config/smoke.yaml").read_text(encoding="utf-8"))
+    values = read("config/smoke.yaml")
     assert dry_run(scale("smoke"), "default", "--cores", "1")
     values["introvae"]["methods"]["softadapt"]["encoder"]["betta"] = 1
     for _ in range(2):

@@ -6,6 +6,8 @@ import sys
 import pytest
 import yaml
 
+from experiments.scale import read
+
 SNAKEMAKE = [sys.executable, "-m", "snakemake", "--cores", "1", "--dry-run", "--quiet", "rules", "--nolock"]
 
 
@@ -23,9 +25,7 @@ def planned_jobs(result):
 @pytest.mark.parametrize("scale", ["smoke", "laptop", "paper"])
 def test_every_scale_plans(scale, tmp_path):
     """Planned under another name, so that finished runs in this checkout do not matter."""
-    with open(f"config/{scale}.yaml", encoding="utf-8") as file:
-        values = yaml.safe_load(file)
-    values |= {"scale": f"planned-{scale}", "data_dir": str(tmp_path)}
+    values = read(f"config/{scale}.yaml") | {"scale": f"planned-{scale}", "data_dir": str(tmp_path)}
     config = tmp_path / "planned.yaml"
     config.write_text(yaml.safe_dump(values))
     counts = planned_jobs(plan(config))
@@ -61,8 +61,7 @@ def test_a_scale_plans_only_what_it_has(faces_config):
     ],
 )
 def test_a_mistake_in_the_config_is_one_line_before_anything_runs(tmp_path, break_it, message):
-    with open("config/smoke.yaml", encoding="utf-8") as file:
-        values = yaml.safe_load(file)
+    values = read("config/smoke.yaml")
     break_it(values)
     config = tmp_path / "bad.yaml"
     config.write_text(yaml.safe_dump(values))

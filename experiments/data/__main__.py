@@ -1,4 +1,4 @@
-"""``python -m experiments.data``: fetch or verify the data sets."""
+"""Fetch or verify the data sets: ``python -m experiments.data``."""
 
 import argparse
 from importlib import import_module
@@ -6,16 +6,22 @@ from importlib import import_module
 from experiments.runs.errors import UserError, run_main
 
 MODULES = {"mnist": "mnist", "orl-faces": "orl_faces", "celeba": "celeba"}
+"""Name of a data set on the command line -> module of this package that fetches and verifies it."""
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Entry point."""
+    """Parse the command line and fetch or verify the data sets that it names.
+
+    Raises:
+        UserError: if a data set cannot be fetched, or is missing or damaged.
+    """
     parser = argparse.ArgumentParser(
         prog="python -m experiments.data",
-        description="Fetch the data sets once and verify them by SHA-256. What is there and whole is not fetched again. "
-        "CelebA may not be redistributed: lay it out as torchvision does, and fetch checks that it is complete.",
+        description="Fetch the data sets once and verify them by SHA-256. A data set that exists and is whole is not "
+        "fetched again. CelebA may not be redistributed: lay it out as torchvision does, and fetch checks that it is "
+        "complete.",
     )
-    parser.add_argument("action", choices=["fetch", "verify"], help="verify only checks what is there")
+    parser.add_argument("action", choices=["fetch", "verify"], help="verify only checks the files that exist")
     parser.add_argument("names", nargs="+", choices=list(MODULES), metavar="NAME", help=", ".join(MODULES))
     parser.add_argument("--data-dir", default="data", help="folder of the data sets (default: %(default)s)")
     parser.add_argument(

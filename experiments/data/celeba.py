@@ -1,11 +1,13 @@
-"""CelebA (Liu et al. 2015), aligned images, laid out by the user as torchvision does; its licence forbids shipping it.
+"""Read CelebA (Liu et al. 2015), aligned images, which the user lays out as torchvision does.
 
-    <data_dir>/celeba/img_align_celeba/000001.jpg ...     178x218, or half of that
+The licence of CelebA forbids redistribution. The layout is
+
+    <data_dir>/celeba/img_align_celeba/000001.jpg ...     178x218 pixels, or half of that
     <data_dir>/celeba/list_eval_partition.txt             lines "000001.jpg 0": 0 train, 1 validation, 2 test
 
-Without the partition file the folder is taken as a plain set of images. The central square (of the width) is resized to
-the size asked for and cached as a memory-mapped uint8 array: by ``fetch`` with a size, so that runs that start together
-find it, else by the first run.
+Without the partition file the folder is read as a plain set of images. The central square of each image, as wide as the
+image, is resized and cached in a memory-mapped uint8 array. `fetch` with a size makes this cache, so that runs that
+start together find it; otherwise the first run makes it.
 """
 
 import json
@@ -15,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from experiments.runs.errors import UserError
-from experiments.runs.files import atomic_path, sha256, write_json
+from experiments.runs.files import atomic_path, sha256_once, write_json
 from experiments.runs.progress import progress_bar
 
 LIST = "list_eval_partition.txt"
@@ -27,7 +29,11 @@ LAYOUT = (
 
 
 def fetch(data_dir: Path | str, image_size: int | None = None) -> None:
-    """Check the layout, since the data set cannot be fetched; with a size, crop and resize the images for the runs.
+    """Check that the data set is complete, since it cannot be fetched; with a size, also make the cache for the runs.
+
+    Args:
+        data_dir: folder of the data sets.
+        image_size: side of the cached images in pixels.
 
     Raises:
         UserError: if images are missing or unreadable.
@@ -39,15 +45,20 @@ def fetch(data_dir: Path | str, image_size: int | None = None) -> None:
 
 
 def verify(data_dir: Path | str) -> None:
-    """Raise `UserError` unless every image that the partition lists is there."""
+    """Raise `UserError` unless there are images and every image that the partition lists exists."""
     image_files(data_dir)
 
 
 def image_files(data_dir: Path | str) -> tuple[list[Path], np.ndarray | None]:
-    """Return the image files by name and their partition (N,), 0 train, 1 validation, 2 test; None without a list.
+    """Find the image files and their partition.
+
+    Returns:
+        The N files, in the order of the partition file or else sorted by name; and the partition, integers (N,) of
+        0 train, 1 validation, 2 test, or None without a partition file.
 
     Raises:
-        UserError: if the folder, or images that the partition lists, are missing.
+        UserError: if the folder holds no images, an image of the partition is missing, or the partition file is
+            damaged.
     """
     root = Path(data_dir, "celeba")
     folder = root / "img_align_celeba"
@@ -72,10 +83,18 @@ def image_files(data_dir: Path | str) -> tuple[list[Path], np.ndarray | None]:
 
 
 def load(data_dir: Path | str, image_size: int) -> tuple[np.ndarray, np.ndarray | None, dict[str, str]]:
-    """Return images (N, 3, S, S) uint8 memory map, their partition or None, and SHA-256 of the cached array and the list.
+    """Load the resized images from their cache, which is made first if need be.
 
-    The cache is made anew if it is damaged, or if the list, or the names, the total size or the newest change of the images
-    differ.
+    The cache is made anew if it is damaged, if the partition file differs, or if the names, the total size or the
+    newest change of the images differ.
+
+    Args:
+        data_dir: folder of the data sets.
+        image_size: side S of the images in pixels.
+
+    Returns:
+        Images (N, 3, S, S), a uint8 memory map; the partition (N,) as in `image_files`, or None; and the SHA-256 of the
+        cache and of the partition file by their names in `data_dir`.
 
     Raises:
         UserError: if images are missing or unreadable.
@@ -84,22 +103,23 @@ def load(data_dir: Path | str, image_size: int) -> tuple[np.ndarray, np.ndarray 
     cache = Path(data_dir, "celeba", f"images-{image_size}.npy")
     note = cache.with_suffix(".json")
     listing = Path(data_dir, "celeba", LIST)
-    checksums = {} if partition is None else {f"celeba/{LIST}": sha256(listing)}
+    checksums = {} if partition is None else {f"celeba/{LIST}": sha256_once(listing)}
     description = {"images": len(files), "first": files[0].name, "last": files[-1].name, "size": image_size} | checksums
     states = [path.stat() for path in files]
     description["bytes"] = sum(state.st_size for state in states)
     description["newest"] = max(state.st_mtime_ns for state in states)
     found = _read_note(note) if cache.exists() else {}
-    if {key: found.get(key) for key in description} != description or sha256(cache) != found.get("sha256"):
+    if {key: found.get(key) for key in description} != description or sha256_once(cache) != found.get("sha256"):
         _build_cache(files, image_size, cache)
-        found = description | {"sha256": sha256(cache)}
+        found = description | {"sha256": sha256_once(cache)}
         write_json(note, found)
     checksums[f"celeba/{cache.name}"] = found["sha256"]
-    return np.load(cache, mmap_mode="r", allow_pickle=False), partition, checksums
+    # Copy on write: torch warns of arrays that are read-only, and a write would change memory only, never the cache.
+    return np.load(cache, mmap_mode="c", allow_pickle=False), partition, checksums
 
 
 def _read_note(path: Path) -> dict[str, Any]:
-    """What is noted about a cache; nothing where that is missing or damaged, since the cache is then made anew."""
+    """Return the note beside a cache; empty if the note is missing or damaged, so that the cache is made anew."""
     try:
         note = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
@@ -108,6 +128,7 @@ def _read_note(path: Path) -> dict[str, Any]:
 
 
 def _build_cache(files: list[Path], image_size: int, cache: Path) -> None:
+    """Crop and resize the images and write them to `cache`, uint8 (N, 3, S, S)."""
     from PIL import Image
 
     with atomic_path(cache) as temporary, progress_bar(len(files), "celeba cache", "image") as progress:

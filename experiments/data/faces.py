@@ -1,4 +1,4 @@
-"""The face images that IntroVAE is trained on: one interface for every face data set."""
+"""Load the face images on which IntroVAE is trained, from any of the face data sets."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +11,14 @@ from experiments.runs.errors import UserError
 
 @dataclass(frozen=True)
 class Faces:
-    """Face images, uint8 (N, C, S, S).
+    """Face images in three parts, each uint8 (N, C, S, S).
+
+    Where the data set names the people, no person is in two parts.
 
     Attributes:
         train: images to train on.
         validation: images to choose settings by, never trained on; may be empty.
-        held_out: images to report on, never trained on nor chosen by; of other people where identities are known, as
-            the validation images are.
+        held_out: images to report on, neither trained on nor used to choose settings.
         checksums: SHA-256 by file, for provenance.
     """
 
@@ -36,13 +37,17 @@ def load_faces(
         dataset: ``"orl-faces"`` (grey) or ``"celeba"`` (colour).
         data_dir: folder of the data sets.
         image_size: side S in pixels.
-        validation: for ``orl-faces`` the number of people before those held out; for ``celeba`` the number of images
-            before those held out, where the official partition is absent (else its validation part).
-        held_out: for ``orl-faces`` the number of people held out, the last ones; for ``celeba`` the number of images
-            held out, the last ones, where the official partition is absent (else its test part).
+        validation: size of the validation part, which comes before the part held out. The size is a number of people
+            for ``orl-faces`` and a number of images for ``celeba``. CelebA's official partition, if it exists, replaces
+            it.
+        held_out: size of the part held out, which comes last; counted and replaced as `validation` is.
+
+    Returns:
+        The three parts and their checksums. CelebA's parts stay on disk, memory-mapped, where the images of a part
+        follow one another in the file.
 
     Raises:
-        UserError: if the data are missing or damaged, or too few to leave anything to train on.
+        UserError: if the data are missing or damaged, or too few to leave images to train on.
     """
     if dataset == "orl-faces":
         return _orl_faces(data_dir, image_size, validation, held_out)
@@ -78,10 +83,20 @@ def _celeba(data_dir: Path | str, image_size: int, validation: int, held_out: in
     images, partition, checksums = celeba.load(data_dir, image_size)
     if partition is None:
         partition = np.digitize(np.arange(len(images)), [len(images) - held_out - validation, len(images) - held_out])
-    train, validated, tested = (images[np.flatnonzero(partition == part)] for part in range(3))
+    train, validated, tested = (_rows(images, np.flatnonzero(partition == part)) for part in range(3))
     if not (len(train) and len(tested)):
         raise UserError(
             f"introvae.held_out and validation: of {len(images)} images {len(train)} remain to train on and "
             f"{len(tested)} are held out; neither may be empty"
         )
     return Faces(train, validated, tested, checksums)
+
+
+def _rows(images: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Return the images with these ascending indices: a view if the indices have no gap, else a copy in memory.
+
+    The official partition has no gaps, and its training images are too large to copy for no need.
+    """
+    if len(rows) and rows[-1] - rows[0] == len(rows) - 1:
+        return images[rows[0] : rows[-1] + 1]
+    return images[rows]

@@ -1,6 +1,6 @@
 """Steepest descent on Rosenbrock's and Beale's functions with SoftAdapt's weights (paper section 4.1).
 
-Every start x step size x beta of a sweep is one row of one batch, advanced together in float64:
+Every start x step size x beta of a sweep is one trajectory in float64:
 
     x <- x - eta * sum_k a_k grad f_k(x)
 
@@ -16,12 +16,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from experiments.gradient_descent.kernel import Rules, descent
 from experiments.gradient_descent.settings import DIVERGED, METHODS, NOT_CONVERGED, GradientDescentSettings
 from experiments.runs.command_line import Request
 from experiments.runs.folder import Run
 from experiments.runs.progress import progress_bar
 from models.objectives import OBJECTIVES, Objective
 from softadapt import softadapt_weights
+
+STEPS_AT_ONCE = 10_000_000
+"""Steps of the trajectories, at most, that one call of the compiled loops takes: half a second."""
 
 
 @dataclass
@@ -34,11 +38,6 @@ class Descent:
     previous_points: "Tensor | None" = None
     previous_direction: "Tensor | None" = None
     weights: "Tensor | None" = None
-
-    def select(self, keep: Tensor) -> "Descent":
-        """The trajectories that the mask (N,) keeps."""
-        kept: dict[str, Any] = {name: None if value is None else value[keep] for name, value in vars(self).items()}
-        return Descent(**kept)
 
 
 def advance(
@@ -97,49 +96,40 @@ def steps_to_converge(
 ) -> Tensor:
     """Steps until the distance to the minimiser is at most the tolerance, for every combination.
 
+    `advance` says what a step is; here it is taken by compiled scalar loops (`kernel.py`).
+
     Args:
         starts: (S, 2) float64.
         step_sizes: (E,) float64, or (B, E) where every beta has its own.
         betas: (B,) float64.
-        progress: a tqdm bar to advance, or None.
+        progress: a tqdm bar over the combinations to advance, or None.
 
     Returns:
         (B, E, S) int32; `NOT_CONVERGED` after ``max_steps``, `DIVERGED` beyond ``divergence_radius``.
     """
-
     shape = (len(betas), step_sizes.shape[-1], len(starts))
     grid = torch.cartesian_prod(*(torch.arange(size) for size in shape))
-    beta, points = betas[grid[:, 0]], starts[grid[:, 2]]
-    step_size = step_sizes.expand(shape[:2])[grid[:, 0], grid[:, 1]]
-    minimiser = torch.tensor(function.minimiser, dtype=points.dtype)
     result = torch.full((len(grid),), NOT_CONVERGED, dtype=torch.int32)
-    active = torch.arange(len(grid))
-    state = Descent(points, function.components(points))
-    result[(points - minimiser).norm(dim=-1) <= settings.tolerance] = 0
-    for step in range(1, settings.max_steps + 1):
-        state = advance(
-            state,
-            function,
-            method,
-            step_rule,
-            betas=beta,
-            step_sizes=step_size,
-            lowest_step=settings.barzilai_borwein_lowest,
-        )
-        distance = (state.points - minimiser).norm(dim=-1)
-        open_still = result[active] == NOT_CONVERGED
-        result[active[open_still & (distance <= settings.tolerance)]] = step
-        # A comparison with NaN is false, so this also catches trajectories that overflowed.
-        result[active[open_still & ~(distance <= settings.divergence_radius)]] = DIVERGED
+    step_size = step_sizes.expand(shape[:2])[grid[:, 0], grid[:, 1]]
+    columns = [column.numpy() for column in (result, starts[grid[:, 2]], step_size, betas[grid[:, 0]])]
+    variant, normalize = METHODS[method]
+    rules = Rules(
+        weighted=method != "plain",
+        loss_weighted=variant == "loss_weighted",
+        normalize=normalize,
+        barzilai_borwein=step_rule == "barzilai_borwein",
+        lowest_step=settings.barzilai_borwein_lowest,
+        tolerance=settings.tolerance,
+        divergence_radius=settings.divergence_radius,
+        max_steps=settings.max_steps,
+    )
+    descend = descent(function)
+    at_once = max(1, STEPS_AT_ONCE // settings.max_steps)
+    for first in range(0, len(grid), at_once):  # between two of these calls a signal is answered
+        part = [column[first : first + at_once] for column in columns]
+        descend(*part, rules, DIVERGED)
         if progress is not None:
-            progress.update()
-        if step % 25 == 0 or step < 25:
-            keep = result[active] == NOT_CONVERGED
-            if not keep.any():
-                break
-            if keep.float().mean() < 0.9:  # finished trajectories leave the batch
-                active, beta, step_size = active[keep], beta[keep], step_size[keep]
-                state = state.select(keep)
+            progress.update(len(part[0]))
     return result.reshape(shape)
 
 
@@ -249,10 +239,13 @@ def run(request: Request) -> None:
         if method in metrics:
             continue
         betas = torch.tensor(settings.betas if method != "plain" else [0.0], dtype=torch.float64)
-        with progress_bar(settings.max_steps, f"{function.name} {step_rule} {method}", "step") as progress:
+        descents = len(betas) * len(starts)
+        bar = progress_bar(descents * len(step_sizes), f"{function.name} {step_rule} {method}", "descent")
+        with bar as progress:
             steps = steps_to_converge(function, method, step_rule, starts, step_sizes, betas, settings, progress)
         fine = fine_step_sizes(steps, step_sizes, chooses, settings)
-        with progress_bar(settings.max_steps, f"{function.name} {step_rule} {method}, refined", "step") as progress:
+        bar = progress_bar(descents * fine.shape[-1], f"{function.name} {step_rule} {method}, refined", "descent")
+        with bar as progress:
             fine_steps = steps_to_converge(function, method, step_rule, starts, fine, betas, settings, progress)
         samples |= {f"steps_{method}": steps, f"fine_steps_{method}": fine_steps}
         samples[f"fine_step_sizes_{method}"] = fine

@@ -1,1 +1,1 @@
-"""Measures of reconstructions. Import the modules one by one: each brings only the libraries it needs."""
+"""Measures of reconstructions. Import each module by itself, since it brings only the libraries that it needs."""

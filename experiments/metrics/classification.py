@@ -1,4 +1,4 @@
-"""Accuracy of the digit classifier on reconstructed digits: the PCC of the paper's Table 3."""
+"""Accuracy of the digit classifier on reconstructed digits: the percentage correctly classified (PCC) of Table 3."""
 
 import hashlib
 from pathlib import Path
@@ -11,13 +11,17 @@ from experiments.runs.errors import UserError
 
 
 def percent_correctly_classified(classifier: nn.Module, images: Tensor, labels: Tensor, batch_size: int = 250) -> float:
-    """Percentage of images that the classifier gets right.
+    """Return the percentage of images whose class the classifier gets right.
 
     Args:
-        classifier: (N, 1, 28, 28) in [0, 1] -> logits (N, 10); judged in evaluation mode, its mode is restored.
+        classifier: maps images (N, 1, 28, 28) in [0, 1] to logits (N, 10). It is used in evaluation mode, and its mode
+            is restored afterwards.
         images: (N, 1, 28, 28) floating point in [0, 1].
-        labels: (N,) integers.
+        labels: (N,) integers, the true classes.
         batch_size: images per forward pass; does not change the result.
+
+    Returns:
+        The percentage, 0 to 100.
 
     Raises:
         ValueError: if the numbers of images and labels differ.
@@ -36,9 +40,10 @@ def percent_correctly_classified(classifier: nn.Module, images: Tensor, labels: 
 
 
 def judge_identity(folder: Path) -> str:
-    """First 16 digits of the SHA-256 over the settings and the accuracy of the classifier in a run folder.
+    """Return the identity of the classifier in a run folder: 16 digits of the SHA-256 over settings and accuracy.
 
-    The same classifier trained again, even on another machine, is the same judge if it gets as many digits right.
+    A classifier that is trained again with the same settings, even on another machine, has the same identity if it gets
+    as many digits right.
 
     Raises:
         UserError: if the run is not complete.
@@ -46,8 +51,8 @@ def judge_identity(folder: Path) -> str:
     files = [folder / name for name in ("config.yaml", "metrics.json")]
     if not all(path.exists() for path in (*files, folder / "weights.pt")):
         raise UserError(
-            f"{folder}: no trained digit classifier; run python -m experiments.digit_classifier, or name the run folder "
-            "of one with --classifier"
+            f"{folder}: no trained digit classifier; run python -m experiments.digit_classifier, or name the run "
+            "folder of a classifier with --classifier"
         )
     return hashlib.sha256(b"\0".join(path.read_bytes() for path in files)).hexdigest()[:16]
 
@@ -56,7 +61,7 @@ def load_classifier(folder: Path) -> nn.Module:
     """Load the trained digit classifier from its run folder, in evaluation mode and channels-last layout.
 
     Raises:
-        UserError: if the run is not complete, or its weights are damaged.
+        UserError: if the run is not complete or its weights are damaged.
     """
     from models.digit_classifier import DigitClassifier
 

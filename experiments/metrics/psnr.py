@@ -1,30 +1,30 @@
-"""Peak signal-to-noise ratio."""
+"""Peak signal-to-noise ratio (PSNR), and the check of image pairs that PSNR and SSIM share."""
 
 import torch
 from torch import Tensor
 
 
 def psnr(x: Tensor, y: Tensor) -> Tensor:
-    """PSNR in dB of each pair of images, 10 log10(1 / MSE), infinite for equal images.
+    """Return the PSNR of each pair of images: 10 log10(1 / MSE).
 
-    Computed here, not by piq, which adds 1e-8 to the mean squared error and so caps the ratio at 80 dB.
+    piq is not used here, since it adds 1e-8 to the mean squared error and so limits the ratio to 80 dB.
 
     Args:
         x: (N, C, H, W) floating point in [0, 1].
         y: the same shape.
 
     Returns:
-        (N,) float64.
+        (N,) float64 in dB; infinite for equal images.
 
     Raises:
-        ValueError: if shape, dtype or range do not fit.
+        ValueError: if shape, dtype or range differ from these.
     """
     check_pair(x, y)
     return -10 * (x.double() - y.double()).square().flatten(1).mean(1).log10()
 
 
 def check_pair(x: Tensor, y: Tensor) -> None:
-    """Raise `ValueError` unless both are (N, C, H, W), floating point and in [0, 1]."""
+    """Raise `ValueError` unless both tensors have one shape (N, C, H, W), are floating point and lie in [0, 1]."""
     if x.dim() != 4 or x.shape != y.shape:
         raise ValueError(f"images must share a shape (N, C, H, W), got {tuple(x.shape)} and {tuple(y.shape)}")
     for name, images in (("x", x), ("y", y)):

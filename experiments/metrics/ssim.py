@@ -1,4 +1,4 @@
-"""Structural similarity."""
+"""Structural similarity (SSIM)."""
 
 import torch
 from torch import Tensor
@@ -6,22 +6,24 @@ from torch import Tensor
 from experiments.metrics.psnr import check_pair
 
 WINDOW = 11
+"""Side of the Gaussian window in pixels."""
 
 
 def ssim(x: Tensor, y: Tensor) -> Tensor:
-    """SSIM of each pair of images (Wang et al. 2004).
+    """Return the SSIM of each pair of images (Wang, Bovik, Sheikh and Simoncelli 2004), as piq computes it.
 
-    Gaussian window of 11 taps, sigma 1.5, over the region where it fits; no downsampling; mean over the channels.
+    The window is Gaussian, 11x11 pixels with sigma 1.5, and is placed only where it fits into the image. Images are not
+    downsampled. The value is the mean over positions and channels.
 
     Args:
         x: (N, C, H, W) floating point in [0, 1], H and W at least 11.
         y: the same shape.
 
     Returns:
-        (N,) float64.
+        (N,) float64, at most 1, which equal images reach.
 
     Raises:
-        ValueError: if shape, dtype or range do not fit.
+        ValueError: if shape, dtype or range differ from these.
     """
     import piq
 

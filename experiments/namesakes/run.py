@@ -27,8 +27,7 @@ def check(scale: Any, source: str) -> None:
     Raises:
         UserError: one line naming `source` and the key.
     """
-    for name, spec in scale.namesakes.rules.items():
-        build(spec, COMPONENTS, f"{source}: namesakes.rules.{name}")
+    _build_all(scale.namesakes, f"{source}: namesakes.rules")
 
 
 def run(request: Request) -> None:
@@ -38,6 +37,7 @@ def run(request: Request) -> None:
     folder = Run.of(request)
     if folder.finished:
         return
+    _build_all(settings, "namesakes.rules")
     folder.data = mnist.checksums(request.scale.data_dir)
     folder.start()
     random = np.random.default_rng(request.seed)
@@ -58,6 +58,12 @@ def run(request: Request) -> None:
         | {"histories": len(drawn), "recorded_steps": len(next(iter(steps.values())))},
         samples={"rules": np.array(list(weights)), "losses": drawn, "weights": np.stack(list(weights.values()))},
     )
+
+
+def _build_all(settings: NamesakesSettings, source: str) -> None:
+    """Build every rule once, so that a wrong option is found before anything is written."""
+    for name, spec in settings.rules.items():
+        build(spec, COMPONENTS, f"{source}.{name}")
 
 
 def weigh(spec: dict[str, Any], losses: np.ndarray) -> np.ndarray:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, model_validator
 
-from experiments.runs.room import Section, WeightingSpec, rules_of
+from experiments.runs.room import PlainText, Section, WeightingSpec, rules_of
 
 REFERENCE = "equation 4"
 """The rule of the paper's trainings, with which the other rules are compared."""
@@ -40,7 +40,9 @@ class NamesakesSettings(Section):
     batch_size: int = Field(gt=0, description="digits per step")
     learning_rate: float = Field(gt=0, description="learning rate of Adam, constant")
     sparsity_weight: float = Field(ge=0, description="fixed weight of the L1 norm beside the summed squared error")
-    rules: dict[str, WeightingSpec] = Field(description="rules to compare; equation 3 and equation 4 are the paper's")
+    rules: dict[PlainText, WeightingSpec] = Field(
+        description="rules to compare; equation 3 and equation 4 are the paper's"
+    )
 
     @model_validator(mode="after")
     def _check(self) -> "NamesakesSettings":

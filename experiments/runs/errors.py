@@ -1,6 +1,7 @@
-"""What a user may cause or cure: one clear line, no traceback."""
+"""Report mistakes that a user can cause or cure in one clear line without a traceback."""
 
 import contextlib
+import errno
 import os
 import signal
 import sys
@@ -11,22 +12,45 @@ from typing import NoReturn
 
 EXIT_USER_ERROR = 2
 EXIT_TERMINATED = 75
-"""After SIGTERM: EX_TEMPFAIL of sysexits.h, a failure that running the same command again cures."""
+"""Exit code after SIGTERM. EX_TEMPFAIL of sysexits.h means that running the same command again cures the failure."""
 EXIT_INTERRUPTED = 130
-"""After Ctrl-C, by convention 128 + SIGINT."""
+"""Exit code after Ctrl-C: 128 + SIGINT by convention."""
 EXIT_BROKEN_PIPE = 141
-"""By convention 128 + SIGPIPE."""
+"""Exit code when the reader of the output has gone: 128 + SIGPIPE by convention."""
+
+_PLACE = "; name another place, or make this one readable and writable"
+_SPACE = "; free some space or name another place"
+_REMEDIES = {
+    errno.EACCES: _PLACE,
+    errno.EPERM: _PLACE,
+    errno.EROFS: _PLACE,
+    errno.ENOENT: _PLACE,
+    errno.EEXIST: _PLACE,
+    errno.ENOTDIR: _PLACE,
+    errno.EISDIR: _PLACE,
+    errno.ENAMETOOLONG: _PLACE,
+    errno.ENOSPC: _SPACE,
+    errno.EDQUOT: _SPACE,
+}
+"""What the user can do about an `OSError`, by its number. An error that is not listed gets no advice."""
 
 
 class UserError(Exception):
-    """A mistake in the user's input, stated in one line that names the file, key or option and the remedy."""
+    """A mistake in the user's input. The message is one line that names the file, key or option and the remedy."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(" ".join(message.splitlines()))  # names and values that it quotes may hold line ends
+        super().__init__(" ".join(message.splitlines()))  # quoted names and values may hold line ends
 
 
 class Interrupted(BaseException):
-    """SIGTERM or Ctrl-C; no `Exception`, so that nothing takes it for a failure that it can handle."""
+    """SIGTERM or Ctrl-C.
+
+    This is a `BaseException`, so that no ``except Exception`` takes a signal for a failure that it can handle.
+
+    Args:
+        number: the signal.
+        what: says in a few words what the signal left behind, for the message.
+    """
 
     def __init__(self, number: int, what: str = "nothing was left half-written") -> None:
         name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
@@ -36,7 +60,10 @@ class Interrupted(BaseException):
 
 @contextlib.contextmanager
 def on_signals(handler: Callable[[int], None]) -> Iterator[None]:
-    """Call `handler` with the number of the signal on SIGTERM and Ctrl-C; in any thread but the main one, do nothing."""
+    """Call `handler` with the signal's number on SIGTERM and Ctrl-C, and restore the previous handlers afterwards.
+
+    Outside of the main thread this does nothing, since Python sets handlers in the main thread only.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -58,10 +85,11 @@ def _stop(number: int) -> NoReturn:
 
 
 def run_main(main: Callable[[], None]) -> NoReturn:
-    """Run a command-line entry point; a `UserError` becomes one line on stderr and exit code 2.
+    """Run the entry point of a command and exit the process.
 
-    So does an error of the file system, such as a folder that may not be written or a full disk. Ctrl-C exits with 130 and
-    SIGTERM with 75, each with one line; temporary files are removed first.
+    A `UserError` or an error of the file system, such as a full disk, prints one line on stderr and exits with code 2.
+    Ctrl-C exits with 130 and SIGTERM with 75, each with one line, after temporary files are removed. Output that nobody
+    reads any longer, as in ``command | head``, exits with 141 in silence.
     """
     try:
         with on_signals(_stop):
@@ -69,13 +97,14 @@ def run_main(main: Callable[[], None]) -> NoReturn:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(EXIT_USER_ERROR)
-    except BrokenPipeError:  # who read the output has read enough, as head does
+    except BrokenPipeError:
+        # The interpreter flushes stdout once more at exit; without a reader that would fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(EXIT_BROKEN_PIPE)
     except OSError as error:
         name = f"{error.filename}: " if error.filename is not None else ""
-        reason = error.strerror or " ".join(str(error).split())
-        print(f"error: {name}{reason}; name another place, or make this one readable and writable", file=sys.stderr)
+        reason = error.strerror or " ".join(str(error).split()) or type(error).__name__
+        print(f"error: {name}{reason}{_REMEDIES.get(error.errno or 0, '')}", file=sys.stderr)
         sys.exit(EXIT_USER_ERROR)
     except Interrupted as stop:
         print(stop, file=sys.stderr)

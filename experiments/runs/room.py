@@ -5,11 +5,12 @@ Importing this module needs neither torch nor pandas, so that ``--help`` and the
 """
 
 import itertools
+import reprlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,16 +21,33 @@ MOST = {"history": 500, "update_every": 10**9}
 """Largest values of a rule's options: memory grows with the history, and the time for its stencils with its cube."""
 
 
+LARGEST_INTEGER = 2**53
+"""Largest whole number in settings: beyond it floating-point numbers skip some, and 2^63 and more are no seeds of torch."""
+
+
 class Strict(BaseModel):
     """Base of all settings: an unknown key, an infinity or a NaN is an error, and values never change after loading."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
+    @field_validator("*")
+    @classmethod
+    def _check_size(cls, value: Any) -> Any:
+        for each in value if isinstance(value, list) else [value]:
+            if isinstance(each, int) and abs(each) > LARGEST_INTEGER:
+                raise ValueError(f"must be at most 2^53 = {LARGEST_INTEGER}")
+        return value
+
+
+def known_rules() -> list[str]:
+    """Return the sorted names of the weighting rules, which are the names of their files."""
+    return sorted(path.stem for path in WEIGHTINGS_FOLDER.glob("[a-z]*.py"))
+
 
 def _check_rule(spec: dict[str, Any]) -> dict[str, Any]:
-    rules = sorted(path.stem for path in WEIGHTINGS_FOLDER.glob("[a-z]*.py"))
+    rules = known_rules()
     if spec.get("rule") not in rules:
-        raise ValueError(f"rule must be one of {', '.join(rules)}, got {spec.get('rule')!r}")
+        raise ValueError(f"rule must be one of {', '.join(rules)}, got {reprlib.repr(spec.get('rule'))}")
     for key, most in MOST.items():
         if _exceeds(spec.get(key), most):
             raise ValueError(f"{key} must be at most {most}")
@@ -52,6 +70,12 @@ def _distinct(values: list[Any]) -> list[Any]:
     return values
 
 
+def _check_plain(text: str) -> str:
+    if "$" in text or not text.isprintable():
+        raise ValueError(f"must be one line of text without $, which begins a formula in a figure, got {text!r:.100}")
+    return text
+
+
 WeightingSpec = Annotated[dict[str, Any], AfterValidator(_check_rule)]
 """``{rule: NAME, ...}``: NAME is a file in experiments/weightings, the other keys are that file's settings."""
 
@@ -63,7 +87,10 @@ ReportEpochs = Annotated[list[Annotated[int, Field(gt=0)]], Field(min_length=4, 
 
 Distinct = AfterValidator(_distinct)
 
-MethodName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]*$")]
+PlainText = Annotated[str, AfterValidator(_check_plain)]
+"""Text that figures and messages show, or a folder."""
+
+MethodName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]*$", max_length=100)]
 """Name of a method. It is the name of a folder and a word of a command line, so that it holds no other characters."""
 
 

@@ -3,8 +3,7 @@
 import difflib
 import reprlib
 from pathlib import Path
-from types import UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -16,7 +15,7 @@ class _Loader(yaml.SafeLoader):
     """YAML's safe loader, which refuses a key that is given twice instead of keeping the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]  # type: ignore[no-untyped-call]
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         repeated = [key for position, key in enumerate(keys) if key in keys[:position]]
         if repeated:
             raise yaml.MarkedYAMLError(problem=f"key {repeated[0]} is given twice", problem_mark=node.start_mark)
@@ -74,16 +73,13 @@ def validate(model: type[Model], values: dict[str, Any], source: str) -> Model:
 
 def _suggest(unknown: str, model: type[BaseModel], location: tuple[int | str, ...]) -> str:
     for part in location:
-        field = model.model_fields.get(str(part))
-        inner = model_in(field.annotation) if field else None
-        if inner is None:
-            return ""
-        model = inner
+        field = model.model_fields.get(str(part))  # None for the name of a method
+        model = (model_in(field.annotation) if field else None) or model
     close = difflib.get_close_matches(unknown, model.model_fields, n=1)
     return f", did you mean {close[0]}?" if close else f"; known are {', '.join(model.model_fields)}"
 
 
 def model_in(annotation: Any) -> type[BaseModel] | None:
-    """The model that an annotation names, as in ``Model`` and ``Model | None``; None for any other type."""
-    candidates = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else [annotation]
+    """The model in ``Model``, ``Model | None`` or ``dict[str, Model]``; None for any other type."""
+    candidates = [annotation, *getattr(annotation, "__args__", ())]
     return next((each for each in candidates if isinstance(each, type) and issubclass(each, BaseModel)), None)

@@ -23,7 +23,7 @@ LAMBDA = "lambda-"
 
 def fixed_lambda(value: float) -> str:
     """Name of the method with this lambda."""
-    return f"{LAMBDA}{value:g}"
+    return f"{LAMBDA}{value:g}".replace("+", "")  # 1e06, since names of methods hold no plus
 
 
 class SparseAutoencoderMethod(Strict):

@@ -29,13 +29,13 @@ class Place:
 
     def start(self, what: str, output: Path, *options: str, prepare=None) -> Process:
         """Start one of `RUNS` into a run folder, with a checkpoint at every step unless `options` say otherwise."""
-        module, words = RUNS[what]
+        room, words = RUNS[what]
         words = [*words, "--config", str(self.config), "--output", str(output)]
-        if module == "sparse_autoencoder" and "--classifier" not in options:
+        if room == "sparse_autoencoder" and "--classifier" not in options:
             words += ["--classifier", str(self.undisturbed("digit classifier"))]
-        if module != "gradient_descent" and "--checkpoint-interval" not in options:  # that one saves after every method
+        if room != "gradient_descent" and "--checkpoint-interval" not in options:  # that one saves after every method
             words += ["--checkpoint-interval", "0"]
-        return self.command(module, [*words, *options], prepare=prepare)
+        return self.command(room, [*words, *options], prepare=prepare)
 
     def start_training(self, folder: Path, until: str = "checkpoint.pt") -> Process:
         """Start the digit classifier and return once it has written a file, or has ended."""
@@ -44,10 +44,10 @@ class Place:
             pass
         return process
 
-    def command(self, module: str, words: list[str], prepare=None) -> Process:
-        """Start any module's ``main``."""
+    def command(self, room: str, words: list[str], prepare=None) -> Process:
+        """Start ``python -m experiments.ROOM`` with these words."""
         self._logs += 1
-        return Process(module, words, self.folder / f"{self._logs}.log", self.checksums, prepare)
+        return Process(room, words, self.folder / f"{self._logs}.log", self.checksums, prepare)
 
     def undisturbed(self, what: str, *options: str) -> Path:
         """The folder of the same run that nothing disturbed."""

@@ -12,7 +12,7 @@ fuzzed = settings(
 )
 """200 inputs; in the profile ``thorough`` 10,000."""
 
-LONGEST = 20_000
+LONGEST = 100_000
 """Characters of a message: it may quote a long word of the user, but what that stands for must not grow without end."""
 
 

@@ -10,8 +10,11 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
+
+from experiments import scale
+from experiments.runs.command_line import main
+from experiments.scale import ROOMS
 
 LIMIT = 120.0
 """Seconds after which a process hangs."""
@@ -24,18 +27,8 @@ _SERVER.set_forkserver_preload(
         "PIL.Image",
         "piq",
         "tqdm",
-        "experiments.introvae.updates",
-        "experiments.data.faces",
-        "experiments.data.mnist",
-        "experiments.metrics.classification",
-        "experiments.metrics.niqe",
-        "experiments.metrics.psnr",
-        "experiments.metrics.ssim",
-        "experiments.runs",
-        "experiments.weightings",
         "experiments.weightings.gradnorm",
-        "models.digit_classifier",
-        "models.sparse_autoencoder",
+        *(f"experiments.{room}.run" for room in ROOMS),
     ]
 )
 
@@ -44,7 +37,7 @@ class Process:
     """A running or ended command.
 
     Args:
-        module: below ``experiments``, whose ``main`` is called.
+        room: experiment whose command is called.
         arguments: words of the command line.
         log: file for what it prints.
         checksums: of the made data, MNIST's by file and the faces'.
@@ -53,14 +46,14 @@ class Process:
 
     def __init__(
         self,
-        module: str,
+        room: str,
         arguments: list[str],
         log: Path,
         checksums: tuple[dict[str, str], str],
         prepare: Callable[[], None] | None = None,
     ) -> None:
         self.log = log
-        self._process = _SERVER.Process(target=_enter, args=(module, arguments, str(log), checksums, prepare))
+        self._process = _SERVER.Process(target=_enter, args=(room, arguments, str(log), checksums, prepare))
         self._process.start()
         self.started = time.monotonic()
         self.seconds = 0.0
@@ -96,7 +89,7 @@ class Process:
         return [line for line in self.printed.replace("\r", "\n").splitlines() if line.strip() and "it/s" not in line]
 
 
-def _enter(module, arguments, log, checksums, prepare) -> None:
+def _enter(room, arguments, log, checksums, prepare) -> None:
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
@@ -104,12 +97,12 @@ def _enter(module, arguments, log, checksums, prepare) -> None:
     sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     from experiments.data import mnist, orl_faces
-    from experiments.runs.errors import run_main
 
     mnist.CHECKSUMS, orl_faces.CHECKSUM = checksums
     if prepare is not None:
         prepare()
-    run_main(lambda: import_module(f"experiments.{module}").main(arguments))
+    sys.argv = [room, *arguments]
+    main(scale, room, "")
 
 
 def one_line(process: Process, *parts: str) -> None:

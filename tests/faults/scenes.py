@@ -13,7 +13,7 @@ RUNS = {
     "IntroVAE, SoftAdapt": ("introvae", ["--method", "softadapt"]),
     "IntroVAE, a rule per epoch": ("introvae", ["--method", "softadapt-tuned"]),
 }
-"""What is run -> the module and its options."""
+"""What is run -> the room and its options."""
 
 COMPARED = ("metrics.json", "history.csv", "config.yaml", "weights.pt")
 """Results that equal runs share byte for byte, beside the arrays of ``samples.npz``."""

@@ -1,20 +1,79 @@
 """Config files and command lines of any content are read, or refused in one line that names file, key or option."""
 
 import copy
+import functools
+import itertools
+import json
 import math
+import re
+from importlib import import_module
 
 import pytest
+import torch
 import yaml
 from fuzzing import fuzzed, success_or_one_line
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments import command_line, weightings
+from experiments import scale
+from experiments.introvae import run as introvae
+from experiments.namesakes import run as namesakes
+from experiments.runs import command_line
+from experiments.runs.room import known_rules
 from experiments.runs.validation import validate
-from experiments.scale import Settings, load
+from experiments.scale import DEFAULT, ROOMS, Settings, load
+from experiments.sparse_autoencoder import run as sparse_autoencoder
+from experiments.weightings import build
 
-with open("config/smoke.yaml", encoding="utf-8") as file:
-    SMOKE = yaml.safe_load(file)
+SMOKE = scale.read("config/smoke.yaml")
+CHECKS = {room: run.check for room in ROOMS if hasattr(run := import_module(f"experiments.{room}.run"), "check")}
+
+
+def plan(values, source):
+    """Validate settings, ask of them what a plan of the workflow asks, and take a step with every rule that they name."""
+    settings = validate(Settings, values, source)
+    for room, section in settings.rooms.items():
+        if room in CHECKS:
+            CHECKS[room](settings, source)
+        names = section.names()
+        assert len(set(names)) == len(names)
+        assert all(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) for name in names), names
+        assert {rule for name in names for rule in section.weightings(name)} <= set(known_rules())
+        assert len(set(section.all_seeds())) == len(section.all_seeds()) >= 1
+        assert 0 <= section.minutes(settings) < math.inf
+        assert 0 < section.megabytes(settings) < math.inf
+        choices = section.choices()
+        for values_of_run in itertools.product(*choices.values()):
+            identity = section.identity(dict(zip(choices, values_of_run, strict=True)), settings)
+            json.dumps(identity, sort_keys=True, allow_nan=False)
+    for spec, components in specs_in(settings):
+        take_a_step(json.dumps(spec), components)
+
+
+def specs_in(settings):
+    """The weighting rules of all rooms, each with the names of the components that it weighs."""
+    if settings.sparse_autoencoder:
+        for method in settings.sparse_autoencoder.all_methods().values():
+            yield method.weighting, sparse_autoencoder.COMPONENTS
+    if settings.introvae:
+        for method in settings.introvae.methods.values():
+            yield from ((getattr(method, network), names) for network, names in introvae.COMPONENTS.items())
+    if settings.namesakes:
+        yield from ((spec, namesakes.COMPONENTS) for spec in settings.namesakes.rules.values())
+
+
+@functools.cache  # an input changes few of the rules
+def take_a_step(spec, components):
+    """Build a rule and train two parameters by it, twice, on losses of the sizes that trainings have."""
+    parameters = torch.nn.Parameter(torch.tensor([1.0, -2.0]))
+    balance = build(json.loads(spec), components, shared=[parameters])
+    optimizer = torch.optim.SGD([parameters, *balance.parameters()], lr=1e-3)
+    for _ in range(2):
+        losses = {name: 10.0**power * (parameters**2).sum() for power, name in enumerate(components)}
+        optimizer.zero_grad()
+        balance(losses).backward()
+        optimizer.step()
+    assert balance.get_buffer("weights").shape == (len(components),)
 
 
 def paths_in(value, path=()):
@@ -71,7 +130,22 @@ def mutated(draw):
 @given(values=mutated())
 def test_changed_values_of_the_smoke_scale_are_valid_or_refused_in_one_line(trials, values):
     with success_or_one_line(trials, "mutated.yaml: "):
-        weightings.check(validate(Settings, values, "mutated.yaml"), "mutated.yaml")
+        plan(values, "mutated.yaml")
+
+
+@pytest.mark.parametrize(
+    "extreme", [10**400, 2**63, 1e308, 1e-320, -1], ids=["10^400", "2^63", "1e308", "1e-320", "-1"]
+)
+def test_a_number_beyond_all_bounds_is_planned_with_or_refused_in_one_line(trials, extreme):
+    """At every place that holds a number, one after another."""
+    for path in PLACES:
+        values = copy.deepcopy(SMOKE)
+        *parents, last = path
+        target = functools.reduce(lambda part, key: part[key], parents, values)
+        if isinstance(target[last], int | float):
+            target[last] = extreme
+            with success_or_one_line(trials, "extreme.yaml: "):
+                plan(values, "extreme.yaml")
 
 
 yaml_like = st.lists(
@@ -158,33 +232,18 @@ def test_malicious_yaml_is_refused_in_one_line(tmp_path, trials, content):
     assert trials == {"refused in one line": 1}
 
 
-OPTIONS = {
-    "gradient_descent": [
-        "--function",
-        "--step-rule",
-        "--starts",
-        "--step-sizes.lowest",
-        "--betas",
-        "--illustrated-starts",
-    ],
-    "digit_classifier": [
-        "--epochs",
-        "--learning-rate",
-        "--train-images",
-        "--minimum-accuracy",
-        "--checkpoint-interval",
-    ],
-    "sparse_autoencoder": [
-        "--method",
-        "--beta",
-        "--history",
-        "--order",
-        "--lambdas",
-        "--report-epochs",
-        "--reconstruction",
-    ],
-    "introvae": ["--method", "--margin", "--channels", "--image-size", "--niqe-block-size", "--beta", "--update-every"],
-}
+RULE_OPTIONS = ["--beta", "--history", "--order", "--update-every", "--margin", "--reconstruction"]
+RULE_OPTIONS += ["--methods.softadapt", "--methods.softadapt.encoder", "--methods.softadapt.weighting.rule"]
+
+
+def options_of(room):
+    """Every option of a room: its choices, and the keys of its section as its help lists them."""
+    section = load("config/smoke.yaml").section(room)
+    flags = [flag.replace(".METHOD.KEY", ".softadapt.margin") for flag, _ in command_line._described(section)]
+    return [*map(command_line._flag, section.choices()), *flags]
+
+
+OPTIONS = {room: [*options_of(room), *RULE_OPTIONS] for room in ROOMS}
 COMMON = ["--config", "--seed", "--output", "--threads", "--overwrite", "--data-dir", "--epohcs"]
 
 words = (
@@ -210,32 +269,23 @@ def command_lines(draw):
 @pytest.fixture
 def config_read_once(monkeypatch):
     """Spares the reading of the same YAML ten thousand times."""
-    read = command_line.read_yaml
-    monkeypatch.setattr(
-        command_line,
-        "read_yaml",
-        lambda path: copy.deepcopy(SMOKE) if str(path) == "config/laptop.yaml" else read(path),
-    )
+    read = scale.read
+    monkeypatch.setattr(scale, "read", lambda path: copy.deepcopy(SMOKE) if str(path) == DEFAULT else read(path))
 
 
 @fuzzed
 @given(line=command_lines())
 def test_any_command_line_is_understood_or_refused_in_one_line(config_read_once, capsys, trials, line):
-    """argparse ends the process itself, with 2 and a line that names the option."""
-    experiment, arguments = line
+    """Only a request for help, in the midst of other words, ends the process."""
+    room, arguments = line
     try:
         with success_or_one_line(trials):
-            command_line.parse(
-                experiment,
-                "",
-                with_methods=experiment in ("sparse_autoencoder", "introvae"),
-                arguments=arguments,
-                choices={"function": ["a", "b"], "step_rule": ["c"]} if experiment == "gradient_descent" else None,
-            )
+            for request in command_line.parse(scale, room, arguments=arguments):
+                json.dumps(request.identity, sort_keys=True, allow_nan=False)
     except SystemExit as end:
-        assert end.code == 2
-        assert "error: " in capsys.readouterr().err
-        trials["refused by argparse"] += 1
+        assert end.code == 0
+        assert "usage: " in capsys.readouterr().out
+        trials["asked for help"] += 1
 
 
 @pytest.mark.parametrize("value", [10**6, 2**31, 2.0**31, "2147483648", 2**63, 10**400])
@@ -244,5 +294,5 @@ def test_a_rule_that_would_take_all_memory_is_refused_in_one_line(trials, key, v
     values = copy.deepcopy(SMOKE)
     values["sparse_autoencoder"]["methods"]["softadapt"]["weighting"][key] = value
     with success_or_one_line(trials, "smoke.yaml: sparse_autoencoder.methods.softadapt.weighting: "):
-        weightings.check(validate(Settings, values, "smoke.yaml"), "smoke.yaml")
+        plan(values, "smoke.yaml")
     assert trials == {"refused in one line": 1} or (key, value) == ("update_every", 10**6)

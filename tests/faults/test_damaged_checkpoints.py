@@ -69,7 +69,7 @@ plain = st.recursive(
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
-            st.sampled_from(["config", "state", "history", "seconds", "random", "settings"]), inner, max_size=6
+            st.sampled_from(["config", "data", "state", "history", "seconds", "random", "settings"]), inner, max_size=6
         )
     ),
     max_leaves=8,
@@ -93,7 +93,7 @@ def damage(draw):
 
         return kind, flip
     if kind == "missing part":
-        key = draw(st.sampled_from(["config", "state", "history", "seconds", "random"]))
+        key = draw(st.sampled_from(["config", "data", "state", "history", "seconds", "random"]))
         value = draw(st.none() | st.text() | st.integers())
 
         def change(whole):

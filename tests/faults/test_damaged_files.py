@@ -10,11 +10,10 @@ from made_data import make_celeba, make_faces, make_mnist
 from processes import one_line
 from scenes import content
 
-from experiments.analysis import reading
-from experiments.runs.room import run_folder
-from experiments.scale import Settings
 from experiments.data import celeba, mnist, orl_faces
 from experiments.runs.errors import UserError
+from experiments.runs.room import run_folder
+from experiments.scale import Settings
 
 
 def damage(path, moments):
@@ -102,7 +101,9 @@ def finished(place, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / run_folder(settings.scale, "introvae", "softadapt", 0)
     shutil.copytree(source, folder)
-    return reading.FinishedRun(settings, "introvae", "softadapt", 0), folder
+    from experiments.evidence.reading import FinishedRun
+
+    return FinishedRun(settings, "introvae", "softadapt", 0), folder
 
 
 BROKEN = {

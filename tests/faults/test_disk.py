@@ -97,7 +97,7 @@ def test_a_disk_that_fills_up_in_training_keeps_a_whole_checkpoint(place, disk, 
 def test_a_table_or_figure_that_does_not_fit_leaves_the_old_one(disk, trials):
     import pandas as pd
 
-    from experiments.analysis import style, tables
+    from experiments.evidence import style, tables
 
     def write(number):
         figure, axes = style.plt.subplots()

@@ -52,7 +52,7 @@ def test_a_mistake_in_the_config_is_one_line_of_the_workflow(place, tmp_path, on
 @pytest.mark.parametrize(
     ("what", "options", "message"),
     [
-        ("introvae", ["--method", "softadpt"], "--method softadpt: not a method of introvae; known are"),
+        ("introvae", ["--method", "softadpt"], "--method softadpt: not known to introvae; choose from"),
         ("introvae", ["--epochs", "-1"], "introvae.epochs"),
         ("sparse_autoencoder", ["--beta", "[}"], "--beta [}: not a plain YAML value"),
         ("digit_classifier", ["--checkpoint-interval", "-1"], "--checkpoint-interval"),

@@ -9,6 +9,7 @@ from models.digit_classifier import DigitClassifier
 from models.introvae import (
     Encoder,
     Generator,
+    ResidualBlock,
     encoder_loss_components,
     generator_loss_components,
     kl_divergence,
@@ -44,6 +45,18 @@ def test_group_normalisation_ignores_the_batch_in_training_mode_too():
     encoder = Encoder(16, 1, [8, 16], 4, "group")
     images = torch.rand(6, 1, 16, 16)
     torch.testing.assert_close(encoder(images)[0][:1], encoder(images[:1])[0], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("normalization", ["batch", "group"])
+@pytest.mark.parametrize("channels_out", [6, 9])
+def test_a_residual_block_adds_its_input(channels_out, normalization):
+    """Where the convolutions give nothing, the shortcut is left: the features themselves, or their projection."""
+    block = ResidualBlock(6, channels_out, normalization)
+    features = torch.randn(3, 6, 4, 4)
+    torch.nn.init.zeros_(block.second_norm.weight)
+    shortcut = features if channels_out == 6 else torch.nn.functional.conv2d(features, block.shortcut.weight)
+    torch.testing.assert_close(block(features), torch.where(shortcut > 0, shortcut, 0.2 * shortcut))
+    assert sum(parameter.numel() for parameter in block.shortcut.parameters()) == (0 if channels_out == 6 else 6 * 9)
 
 
 def test_kl_divergence_is_that_of_torch_distributions():

@@ -1,5 +1,7 @@
 """Gradient descent: the batch equals lone trajectories written out, steps and outcomes are counted right."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -61,6 +63,66 @@ def test_the_batch_counts_the_steps_of_trajectories_written_out(function, step_r
             for s, start in enumerate(starts.tolist()):
                 expected = written_out(function, method, step_rule, start, step_size, beta, settings)
                 assert int(counted[b, e, s]) == expected
+
+
+def advanced(function, method, step_rule, starts, step_sizes, betas, settings):
+    """What `steps_to_converge` counts, by `advance` on a batch of all combinations."""
+    beta, step_size, index = torch.cartesian_prod(betas, step_sizes, torch.arange(len(starts), dtype=torch.float64)).T
+    state = gd.Descent(starts[index.long()], function.components(starts[index.long()]))
+    counted = torch.full((len(index),), gd.NOT_CONVERGED, dtype=torch.int32)
+    for step in range(settings.max_steps + 1):
+        distance = (state.points - torch.tensor(function.minimiser, dtype=torch.float64)).norm(dim=-1)
+        running = counted == gd.NOT_CONVERGED
+        counted[running & (distance <= settings.tolerance)] = step
+        if step:
+            counted[running & ~(distance <= settings.divergence_radius)] = gd.DIVERGED
+        lowest = settings.barzilai_borwein_lowest
+        state = gd.advance(state, function, method, step_rule, betas=beta, step_sizes=step_size, lowest_step=lowest)
+    return counted.reshape(len(betas), len(step_sizes), len(starts))
+
+
+@pytest.mark.parametrize("radius", [1e3, 1e300], ids=["stopped", "overflowing"])
+@pytest.mark.parametrize("step_rule", gd.STEP_RULES)
+@pytest.mark.parametrize("method", gd.METHODS)
+@pytest.mark.parametrize("function", [ROSENBROCK, BEALE], ids=["rosenbrock", "beale"])
+def test_the_compiled_loops_count_the_steps_of_the_batch(function, method, step_rule, radius):
+    """Not all of them, as exp and log may differ in the last bit and Barzilai-Borwein steps are chaotic."""
+    settings = SETTINGS.model_copy(update={"max_steps": 400, "tolerance": 0.3, "divergence_radius": radius})
+    starts = gd.sobol_starts(function, 32, seed=2)
+    step_sizes = torch.logspace(-5, 2, 8, dtype=torch.float64)
+    betas = torch.tensor([-10.0, -0.1, 0.0, 0.1, 100.0], dtype=torch.float64)
+    combinations = (function, method, step_rule, starts, step_sizes, betas, settings)
+    compiled, batch = gd.steps_to_converge(*combinations), advanced(*combinations)
+    assert (compiled == batch).double().mean() >= (0.99 if step_rule == "fixed" else 0.95)
+    assert (compiled.clamp(max=0) == batch.clamp(max=0)).double().mean() >= 0.99
+    assert (batch > 0).any()
+    assert (batch == gd.DIVERGED).any()
+    assert (batch == gd.NOT_CONVERGED).any()
+    if method == "plain":  # neither exp nor log
+        assert torch.equal(compiled, batch)
+
+
+def test_the_compiled_loops_agree_on_what_is_not_a_number():
+    starts = torch.tensor([[float("nan"), 0.0], [float("inf"), 0.0], [-1.0, 1.0], [1.0, 1.0]], dtype=torch.float64)
+    step_sizes = torch.tensor([1e-3, 1e200], dtype=torch.float64)
+    betas, settings = torch.tensor([1e300], dtype=torch.float64), SETTINGS.model_copy(update={"max_steps": 50})
+    for method in gd.METHODS:
+        combinations = (ROSENBROCK, method, "fixed", starts, step_sizes, betas, settings)
+        counted = gd.steps_to_converge(*combinations)
+        assert torch.equal(counted, advanced(*combinations))
+        assert counted[0, 1].tolist() == [gd.DIVERGED] * 3 + [0]
+
+
+def test_the_progress_bar_counts_the_combinations_in_parts(monkeypatch):
+    monkeypatch.setattr(gd, "STEPS_AT_ONCE", 5 * SETTINGS.max_steps)
+    parts = []
+    progress = SimpleNamespace(update=parts.append)
+    starts, one = gd.sobol_starts(BEALE, 4, seed=1), torch.tensor([0.1], dtype=torch.float64)
+    step_sizes = torch.tensor([1e-3, 1e-2, 1e-1], dtype=torch.float64)
+    counted = gd.steps_to_converge(BEALE, "original", "fixed", starts, step_sizes, one, SETTINGS, progress)
+    assert parts == [5, 5, 2]
+    monkeypatch.undo()
+    assert torch.equal(counted, gd.steps_to_converge(BEALE, "original", "fixed", starts, step_sizes, one, SETTINGS))
 
 
 def test_every_beta_may_have_its_own_step_sizes():

@@ -1,8 +1,12 @@
 """IntroVAE's experiment in its parts: augmentation, batch statistics, verdicts, the readings that the config offers."""
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
+from commands import run_room
 
+from experiments.data.faces import load_faces
 from experiments.introvae import run as introvae
 from experiments.introvae.updates import (
     adversarial_step,
@@ -81,6 +85,69 @@ def test_a_reconstruction_does_not_depend_on_the_batch_that_an_image_sits_in(set
     assert networks.generator.training
 
 
+def test_reconstructions_are_made_from_the_mean_whatever_the_variance(settings):
+    """Neither an image nor the statistics of the generator change when every posterior is made wider or narrower."""
+    images = torch.rand(8, 1, 16, 16)
+    found = []
+    for shift in (0.0, 3.0, -3.0):
+        torch.manual_seed(0)
+        networks = build_networks(settings, 1, CPU)
+        with torch.no_grad():
+            networks.encoder.posterior.bias[settings.latent_size :] += shift
+        recompute_batch_statistics(networks, lambda: images.split(4), settings)
+        found.append((reconstruct(networks, images, settings), networks.generator.state_dict()))
+    for reconstructions, state in found[1:]:
+        assert torch.equal(reconstructions, found[0][0])
+        assert all(torch.equal(state[name], value) for name, value in found[0][1].items())
+
+
+def test_a_failed_update_of_the_generator_leaves_the_encoder_trainable(settings):
+    class Failed(Exception):
+        pass
+
+    class Fails(torch.nn.Module):
+        def forward(self, losses):
+            raise Failed
+
+    networks = build_networks(settings, 1, CPU)
+    balance = build(settings.methods["fixed"].encoder, COMPONENTS["encoder"])
+    with pytest.raises(Failed):
+        adversarial_step(networks, batches()[0], balance, Fails(), settings, 10.0)
+    assert all(parameter.requires_grad for parameter in networks.encoder.parameters())
+
+
+def test_failed_statistics_leave_the_running_averages_as_they_work(settings):
+    networks = build_networks(settings, 1, CPU)
+    with pytest.raises(RuntimeError):
+        recompute_batch_statistics(networks, lambda: [torch.rand(2, 7, 16, 16)], settings)
+    norms = [layer for layer in networks.encoder.modules() if isinstance(layer, torch.nn.BatchNorm2d)]
+    assert {layer.momentum for layer in norms} == {0.1}
+
+
+def test_measured_images_are_spread_over_their_set():
+    images = np.arange(101)
+    assert introvae._spread(images, 5).tolist() == [0, 25, 50, 75, 100]
+    assert introvae._spread(images, 1000).tolist() == images.tolist()
+    assert introvae._shown(torch.arange(71)).tolist() == [0, 10, 20, 30, 40, 50, 60, 70]
+
+
+def test_a_run_measures_images_from_all_over_its_sets(tiny_config, made_faces, tmp_path):
+    """As many are shown as are measured here, so that the files hold all that the measures come from."""
+    run_room("introvae", "--config", tiny_config, "--output", tmp_path / "run", "--evaluated-images", "8")
+    settings = load(tiny_config).introvae
+    faces = load_faces(settings.dataset, made_faces, settings.image_size, settings.validation, settings.held_out)
+    history = pd.read_csv(tmp_path / "run" / "history.csv")
+    with np.load(tmp_path / "run" / "samples.npz") as samples:
+        for part in ("train", "validation", "held_out"):
+            images = getattr(faces, part)
+            places = np.linspace(0, len(images) - 1, 8).round().astype(int)
+            assert places[-1] == len(images) - 1 > 8
+            np.testing.assert_array_equal(samples[f"{part}_originals"], (images[places] / 255).astype(np.float32))
+            error = samples[f"{part}_originals"].astype(float) - samples[f"{part}_epoch_4"]
+            expected = (-10 * np.log10((error**2).mean(axis=(1, 2, 3)))).mean()
+            assert history[f"{part}_psnr"].iloc[-1] == pytest.approx(expected, rel=1e-5)
+
+
 def test_augmented_images_are_mirrored_and_shifted_with_borders_replicated():
     torch.manual_seed(0)
     images = torch.randint(0, 256, (64, 3, 8, 8), dtype=torch.uint8)
@@ -142,6 +209,9 @@ def test_compiled_networks_keep_the_names_of_their_state(settings):
         ({"epoch": 9, "kl_real": 80.0, "beyond_margin_share": 0.4}, "trained"),
         ({"epoch": 9, "kl_real": 80.0}, "trained"),
         ({"epoch": 9, "kl_real": 80.0, "prior_niqe": float("nan")}, "trained"),
+        ({"epoch": 9, "kl_real": 80.0, "train_psnr": float("inf"), "held_out_ssim": float("nan")}, "trained"),
+        ({"epoch": 9, "kl_real": 80.0, "encoder_weight_kl_real": float("nan")}, "diverged"),
+        ({"epoch": 9, "kl_real": 80.0, "gradient_norm_generator": float("inf")}, "diverged"),
         ({"epoch": 9, "kl_real": float("nan"), "beyond_margin_share": 0.4}, "diverged"),
         ({"epoch": 9, "kl_real": 80.0, "reconstruction": float("inf")}, "diverged"),
         ({"epoch": 9, "kl_real": 0.3, "beyond_margin_share": 0.0}, "posterior collapsed"),

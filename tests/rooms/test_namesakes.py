@@ -1,19 +1,19 @@
 """Rules of other codes that are called SoftAdapt: their closed forms, and the audit that compares them."""
 
+import json
 import math
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import yaml
+from commands import run_room
 
-from experiments.analysis import five_rules as analysis
-from experiments.analysis.figures_five_rules import five_rules as draw
-from experiments.analysis.measurements import Evidence, order_disagreement
-from experiments.evidence.tables import EXPERIMENTS
-from experiments.audits import five_rules
-from experiments.scale import load
+from experiments.namesakes.run import check, disagreement
 from experiments.runs.errors import UserError
+from experiments.scale import load
 from experiments.weightings import build
 
 FALLING = ([1.0, 2.0, 3.0, 4.0, 5.0], [150.0, 100.0, 50.0, 10.0, 0.1], [1500.0, 1000.0, 500.0, 100.0, 1.0])
@@ -138,29 +138,45 @@ def test_weights_stay_where_a_rule_is_undefined(rule):
 def audited(tmp_path, monkeypatch, made_mnist, tiny_config):
     """Path of a config whose audit has been run, in a folder of its own."""
     values = yaml.safe_load(tiny_config.read_text(encoding="utf-8"))
-    values["five_rules"] |= {"train_images": 400, "batch_size": 50, "hidden_units": 8}
+    values["namesakes"] |= {"train_images": 400, "batch_size": 50, "hidden_units": 8}
     tiny_config.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
     monkeypatch.chdir(tmp_path)
-    five_rules.main(["--config", str(tiny_config)])
+    run_room("namesakes", "--config", tiny_config)
     return tiny_config
 
 
-def test_the_audit_writes_what_the_analysis_reads(audited):
-    settings = load(audited)
-    rules, count = list(settings.five_rules.rules), settings.five_rules.histories
-    audit = analysis.Audit(settings)
-    history = audit.run.history
-    assert len(history) == len(rules) * (5 * settings.five_rules.observations + 8)
+RUN = Path("results/smoke/runs/namesakes/default/seed-0")
+
+
+def test_the_audit_writes_every_history_and_rule(audited):
+    settings = load(audited).namesakes
+    rules = list(settings.rules)
+    history = pd.read_csv(RUN / "history.csv")
+    assert len(history) == len(rules) * (5 * settings.observations + 8)
     assert history[["loss_first", "loss_second"]].gt(0).all(axis=None)
     assert set(history["rule"]) == set(rules)
-    assert audit.run.samples["losses"].shape == (count, settings.five_rules.observations, 2)
-    assert audit.run.samples["weights"].shape == (len(rules), count, settings.five_rules.observations, 2)
-    for table in (audit.random, audit.recorded):
+    samples = np.load(RUN / "samples.npz")
+    assert samples["losses"].shape == (settings.histories, settings.observations, 2)
+    assert samples["weights"].shape == (len(rules), settings.histories, settings.observations, 2)
+    metrics = json.loads((RUN / "metrics.json").read_text())
+    for key in ("random_disagreement", "recorded_disagreement"):
+        table = pd.DataFrame(metrics[key])
         assert np.array_equal(table, table.T)
         assert (np.diag(table) == 0).all()
         assert table.loc["NequIP", "equation 3"] == table.loc["NeuralPDE", "PhysicsNeMo"] == 0
-    assert audit.run.metrics["recorded_steps"] == 8 - settings.five_rules.settled + 1
-    table = EXPERIMENTS["five_rules"](settings)["five_rules"].set_index("rule")
+    assert metrics["recorded_steps"] == 8 - settings.settled + 1
+
+
+def test_the_findings_are_those_of_the_run(audited):
+    """Written for the analysis before the rooms; its names are those of the room's findings and figures."""
+    from experiments.analysis.measurements import Evidence, order_disagreement
+
+    from experiments.namesakes import figures, findings
+
+    settings = load(audited)
+    rules, count = list(settings.namesakes.rules), settings.namesakes.histories
+    audit = findings.Audit(settings)
+    table = findings.tables(settings)["namesakes"].set_index("rule")
     assert table.index.tolist() == rules
     assert table.loc["PhysicsNeMo", "equal decay, scales 1 : 100"] == pytest.approx(0.5)
     assert (
@@ -172,34 +188,33 @@ def test_the_audit_writes_what_the_analysis_reads(audited):
         estimate = order_disagreement(Evidence(settings, {}), rule=rule)
         assert estimate.count == count
         assert estimate.value == pytest.approx(audit.random.loc["equation 4", rule]) == table.loc[rule, "random_share"]
-    draw(settings)
-    assert (audited.parent / "figures" / "smoke" / "five_rules.pdf").exists()
+    figures.namesakes(settings)
+    assert (audited.parent / "figures" / "smoke" / "namesakes.pdf").exists()
 
 
 def test_the_audit_repeats_itself(audited, tmp_path):
-    five_rules.main(["--config", str(audited), "--output", str(tmp_path / "again")])
-    first = analysis.Audit(load(audited)).run.folder
+    run_room("namesakes", "--config", audited, "--output", tmp_path / "again")
     for name in ("history.csv", "metrics.json"):
-        assert (tmp_path / "again" / name).read_bytes() == (first / name).read_bytes()
+        assert (tmp_path / "again" / name).read_bytes() == (RUN / name).read_bytes()
 
 
 def test_only_opposite_orders_disagree():
     weights = {"one": np.array([[2.0, 1.0], [1.0, 2.0], [1.0, 1.0], [3.0, 0.0]])}
     weights["two"] = np.array([[0.1, 0.9], [0.4, 0.6], [0.0, 1.0], [1.0, 0.0]])
-    assert five_rules.disagreement(weights) == {"one": {"one": 0, "two": 0.25}, "two": {"one": 0.25, "two": 0}}
+    assert disagreement(weights) == {"one": {"one": 0, "two": 0.25}, "two": {"one": 0.25, "two": 0}}
 
 
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("scales", [2.0, 1.0], r"five_rules\.scales: must be the lowest and the highest value, got \[2.0, 1.0\]"),
-        ("rules", {"equation 4": {"rule": "softadapt"}}, "five_rules: rules must name equation 3 and equation 4"),
-        ("settled", 13, "five_rules: settled 13 exceeds the 12 observations or 16 steps"),
+        ("scales", [2.0, 1.0], r"namesakes\.scales: must be the lowest and the highest value, got \[2.0, 1.0\]"),
+        ("rules", {"equation 4": {"rule": "softadapt"}}, "namesakes: rules must name equation 3 and equation 4"),
+        ("settled", 13, "namesakes: settled 13 exceeds the 12 observations or 16 steps"),
     ],
 )
 def test_a_wrong_setting_is_one_line(tiny_config, key, value, message):
     values = yaml.safe_load(tiny_config.read_text(encoding="utf-8"))
-    values["five_rules"][key] = value
+    values["namesakes"][key] = value
     tiny_config.write_text(yaml.safe_dump(values), encoding="utf-8")
     with pytest.raises(UserError, match=message):
         load(tiny_config)
@@ -207,8 +222,10 @@ def test_a_wrong_setting_is_one_line(tiny_config, key, value, message):
 
 def test_a_wrong_option_of_a_rule_is_found_before_anything_is_written(tiny_config, tmp_path):
     values = yaml.safe_load(tiny_config.read_text(encoding="utf-8"))
-    values["five_rules"]["rules"]["NequIP"]["betta"] = 1
+    values["namesakes"]["rules"]["NequIP"]["betta"] = 1
     tiny_config.write_text(yaml.safe_dump(values), encoding="utf-8")
-    with pytest.raises(UserError, match=r"five_rules\.rules\.NequIP: betta: unknown key, did you mean beta"):
-        five_rules.main(["--config", str(tiny_config), "--output", str(tmp_path / "run")])
+    with pytest.raises(UserError, match=r"namesakes\.rules\.NequIP: betta: unknown key, did you mean beta"):
+        check(load(tiny_config), "tiny.yaml")
+    with pytest.raises(UserError, match=r"namesakes\.rules\.NequIP: betta: unknown key"):
+        run_room("namesakes", "--config", tiny_config, "--output", tmp_path / "run")
     assert not (tmp_path / "run").exists()

@@ -12,13 +12,13 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from commands import run_room
 from PIL import Image
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import cost
-from commands import run_room
 from experiments.introvae import updates
 from experiments.scale import load, read
 from experiments.weightings import build

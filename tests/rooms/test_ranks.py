@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from commands import run_room
 from torch import distributed, nn
 from torch.multiprocessing import spawn
 
-from commands import run_room
 from experiments.data import orl_faces
 from experiments.introvae.ranks import Ranks, open_ranks
 from experiments.introvae.updates import (

@@ -3,23 +3,27 @@
 import gc
 import json
 import random
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 import yaml
+from commands import run_room
 
-from experiments.analysis import cost, reading
-from experiments.analysis.measurements import Evidence, step_overhead
-from experiments.audits import step_cost
+from experiments.runs.errors import UserError
 from experiments.runs.validation import read_yaml
 from experiments.scale import load
+from experiments.step_cost import run as step_cost
 from experiments.step_cost.settings import TIMED
-from experiments.runs.errors import UserError
 
 KINDS = ["step", "call", "call_in_a_row"]
 PUBLISHED = read_yaml("paper/published.yaml")
+
+
+def times_of(history, experiment, timed):
+    return history[(history["experiment"] == experiment) & (history["timed"] == timed)]
 
 
 @pytest.fixture
@@ -34,31 +38,31 @@ def config(tmp_path, tiny_config):
 
 
 def test_every_pair_has_every_time_of_both_methods(config, tmp_path):
-    step_cost.main(["--config", str(config), "--output", str(tmp_path / "run")])
+    run_room("step_cost", "--config", config, "--output", tmp_path / "run")
     history = pd.read_csv(tmp_path / "run" / "history.csv")
     assert history.columns.tolist() == ["experiment", "timed", "pair", "first", "fixed", "softadapt"]
     pairs = load(config).step_cost.pairs
     for experiment in TIMED:
         for timed in KINDS:
-            rows = cost.times_of(history, experiment, timed)
+            rows = times_of(history, experiment, timed)
             assert rows["pair"].tolist() == list(range(getattr(pairs, experiment)))
     seconds = history[["fixed", "softadapt"]].to_numpy()
     assert np.isfinite(seconds).all()
     assert (seconds > 0).all()
     assert set(history["first"]) == {"fixed", "softadapt"}
     medians = json.loads((tmp_path / "run" / "metrics.json").read_text())
-    assert medians["introvae"]["step"]["fixed"] == cost.times_of(history, "introvae", "step")["fixed"].median()
+    assert medians["introvae"]["step"]["fixed"] == times_of(history, "introvae", "step")["fixed"].median()
     assert gc.isenabled()
 
 
 def test_the_run_depends_on_the_sizes_of_what_it_times(config, tmp_path):
-    options = ["--config", str(config), "--output", str(tmp_path / "run")]
-    step_cost.main(options)
+    options = ["--config", config, "--output", tmp_path / "run"]
+    run_room("step_cost", *options)
     values = yaml.safe_load(config.read_text(encoding="utf-8"))
     values["sparse_autoencoder"]["hidden_units"] = 9
     config.write_text(yaml.safe_dump(values), encoding="utf-8")
     with pytest.raises(UserError, match=r"they differ in sizes\.sparse_autoencoder\.hidden_units\)"):
-        step_cost.main(options)
+        run_room("step_cost", *options)
 
 
 def test_the_order_within_pairs_is_random_and_the_calls_follow_their_step():
@@ -79,7 +83,7 @@ def test_the_order_within_pairs_is_random_and_the_calls_follow_their_step():
 @pytest.mark.parametrize("experiment", TIMED)
 def test_both_methods_start_from_the_same_copy(config, experiment):
     """They differ in the weights alone, so that what a first step sees before it weighs is the same."""
-    sides = step_cost.sides_of(experiment, load(config), 0)
+    sides = step_cost.sides_of(experiment, load(config).section(experiment), 0)
     assert sides.steps.keys() == sides.calls.keys() == {*step_cost.METHODS}
     if experiment == "gradient_descent":
         plain, adaptive = (sides.steps[method]() for method in step_cost.METHODS)
@@ -107,7 +111,7 @@ def known(tmp_path, monkeypatch):
             for timed in KINDS[1:]:
                 call = 10e-6 + 1e-7 * noise.normal(0, 1, 2)
                 rows.append((experiment, timed, pair, call[0], call[1] + 20e-6))
-    settings = load(reading.Path(__file__).parents[2] / "config" / "smoke.yaml")
+    settings = load(Path(__file__).parents[2] / "config" / "smoke.yaml")
     folder = tmp_path / "results/smoke/runs/step_cost/default/seed-0"
     folder.mkdir(parents=True)
     columns = ["experiment", "timed", "pair", "fixed", "softadapt"]
@@ -118,6 +122,8 @@ def known(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("experiment", "added"), list(zip(TIMED, (0.02, 0.01, 0.002), strict=True)))
 def test_a_known_overhead_is_found_and_finer_by_calls(known, experiment, added):
+    from experiments.analysis.measurements import Evidence, step_overhead
+
     evidence = Evidence(known, PUBLISHED)
     by_steps, by_calls = (step_overhead(evidence, experiment=experiment, by=by) for by in ("steps", "calls"))
     assert by_calls.low < by_calls.value < by_calls.high
@@ -129,7 +135,9 @@ def test_a_known_overhead_is_found_and_finer_by_calls(known, experiment, added):
 
 
 def test_the_table_stands_beside_the_published_minutes(known):
-    table = cost.summary(known, PUBLISHED).set_index("experiment")
+    from experiments.step_cost.findings import summary
+
+    table = summary(known, PUBLISHED).set_index("experiment")
     assert table.index.tolist() == list(TIMED)
     assert table.loc["introvae", "step_ms_fixed"] == pytest.approx(10, rel=0.01)
     assert table.loc["introvae", "added_percent_by_calls"] == pytest.approx(0.2, rel=0.01)
@@ -141,8 +149,6 @@ def test_a_scale_that_times_what_it_leaves_out_is_one_line(config):
     values = yaml.safe_load(config.read_text(encoding="utf-8"))
     del values["introvae"]
     config.write_text(yaml.safe_dump(values), encoding="utf-8")
-    with pytest.raises(
-        UserError, match=r"step_cost times gradient_descent, .*; give the sections introvae too"
-    ) as error:
+    with pytest.raises(UserError, match=r"step_cost needs the sections gradient_descent, .*; add introvae") as error:
         load(config)
     assert "\n" not in str(error.value)

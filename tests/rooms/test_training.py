@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-
 from commands import run_room
+
 from experiments.data import orl_faces
 from experiments.introvae import updates
 from experiments.introvae.settings import IntroVAESettings
@@ -21,6 +21,7 @@ from experiments.scale import load
 from experiments.sparse_autoencoder import run as sparse_autoencoder
 from experiments.weightings import build
 from models.introvae import COMPONENTS
+
 
 class Killed(BaseException):
     """Stands for a process that ends without warning."""

@@ -1,51 +1,85 @@
 """The remembered check of the weighting rules."""
 
+import importlib
+
 import pytest
 
-from experiments import checks, weightings
-from experiments.scale import load
+from experiments.runs import checks
 from experiments.runs.errors import UserError
+from experiments.scale import ROOMS, load
 
 SMOKE = "config/smoke.yaml"
 
 
 @pytest.fixture
 def checked(tmp_path, monkeypatch):
-    """Sources of the checks that were really made; nothing is remembered yet."""
+    """Rooms and sources of the checks that were really made; nothing is remembered yet."""
     made = []
-    real = weightings.check
     monkeypatch.setattr(checks, "FOLDER", tmp_path / "checked")
-    monkeypatch.setattr(weightings, "check", lambda settings, source: (made.append(source), real(settings, source)))
+    for room in ROOMS:
+        run = importlib.import_module(f"experiments.{room}.run")
+        if hasattr(run, "check"):
+            monkeypatch.setattr(
+                run,
+                "check",
+                lambda scale, source, real=run.check, room=room: (made.append((room, source)), real(scale, source)),
+            )
     return made
 
 
+def test_every_room_with_rules_in_its_settings_is_checked(checked):
+    checks.check(load(SMOKE), "here")
+    ruled = {name for name, section in load(SMOKE).rooms.items() if any(map(section.weightings, section.names()))}
+    assert {room for room, _ in checked} == ruled
+    assert {source for _, source in checked} == {"here"}
+
+
 def test_what_passed_is_checked_once(checked):
-    checks.check_weightings(load(SMOKE), "first")
-    checks.check_weightings(load(SMOKE), "second")
-    assert checked == ["first"]
+    checks.check(load(SMOKE), "first")
+    checks.check(load(SMOKE), "second")
+    assert {source for _, source in checked} == {"first"}
 
 
 def test_other_settings_are_checked_anew(checked):
     settings = load(SMOKE)
-    checks.check_weightings(settings, "first")
-    checks.check_weightings(settings.model_copy(update={"scale": "other"}), "other")
-    assert checked == ["first", "other"]
+    checks.check(settings, "first")
+    checks.check(settings.model_copy(update={"scale": "other"}), "other")
+    assert {source for _, source in checked} == {"first", "other"}
 
 
-def test_what_failed_is_never_remembered(checked):
+@pytest.mark.parametrize(
+    ("place", "key"),
+    [
+        (lambda scale: scale.introvae.methods["softadapt"].encoder, "introvae.methods.softadapt.encoder"),
+        (
+            lambda scale: scale.sparse_autoencoder.methods["softadapt"].weighting,
+            "sparse_autoencoder.methods.softadapt.weighting",
+        ),
+        (lambda scale: scale.namesakes.rules["NequIP"], "namesakes.rules.NequIP"),
+    ],
+    ids=["introvae", "sparse_autoencoder", "namesakes"],
+)
+def test_what_failed_is_named_and_never_remembered(checked, place, key):
     settings = load(SMOKE)
-    settings.introvae.methods["softadapt"].encoder["betta"] = 3
+    place(settings)["betta"] = 3
+    counts = []
     for _ in range(2):
-        with pytest.raises(UserError, match="betta: unknown key, did you mean beta"):
-            checks.check_weightings(settings, SMOKE)
-    assert len(checked) == 2
+        with pytest.raises(UserError, match=rf"{SMOKE}: {key}: betta: unknown key, did you mean beta"):
+            checks.check(settings, SMOKE)
+        counts.append(len(checked))
+    assert counts[1] == 2 * counts[0] > 0
 
 
-def test_changed_code_is_checked_anew(checked, tmp_path, monkeypatch):
-    (tmp_path / "experiments" / "weightings").mkdir(parents=True)
-    rule = tmp_path / "experiments" / "weightings" / "rule.py"
-    monkeypatch.setattr(checks, "__file__", str(tmp_path / "experiments" / "checks.py"))
+def test_changed_code_is_checked_anew(checked, monkeypatch):
     for code in ("one", "two"):
-        rule.write_text(code)
-        checks.check_weightings(load(SMOKE), code)
-    assert checked == ["one", "two"]
+        monkeypatch.setattr(checks, "fingerprint", lambda files, code=code: code)
+        checks.check(load(SMOKE), code)
+    assert {source for _, source in checked} == {"one", "two"}
+
+
+def test_the_code_of_a_check_is_that_of_the_runs_and_of_their_rules(checked, monkeypatch):
+    files = []
+    monkeypatch.setattr(checks, "fingerprint", lambda paths: files.extend(paths) or "code")
+    checks.check(load(SMOKE), "here")
+    names = {path.name for path in files}
+    assert {"gradnorm.py", "_gradients.py", "updates.py", "functional.py"} <= names

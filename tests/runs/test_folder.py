@@ -1,6 +1,7 @@
 """The run folder: whole files, honest identity, exact resumption."""
 
 import json
+import math
 import os
 import pickle
 import random
@@ -11,8 +12,10 @@ import pytest
 import torch
 import yaml
 
+from experiments import scale
 from experiments.runs import checkpoints, folder
 from experiments.runs.checkpoints import random_state, restore_random_state
+from experiments.runs.command_line import parse
 from experiments.runs.errors import Interrupted, UserError
 from experiments.runs.files import atomic_path, sha256, write_json, write_text
 from experiments.runs.folder import Run, config_hash
@@ -297,6 +300,98 @@ def test_two_at_once_are_one_too_many(tmp_path):
         Run(tmp_path, CONFIG).start()
     run.finish({"loss": 1.0})
     Run(tmp_path, CONFIG).start()
+
+
+OTHER = CONFIG | {"seed": 1}
+
+
+def content(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != ".lock"}
+
+
+@pytest.mark.parametrize("left", ["a checkpoint", "a finished run"])
+@pytest.mark.parametrize(
+    "begin",
+    [Run.start, Run.resume, lambda run: run.save({"epoch": 9}), lambda run: run.finish({"loss": 9.0})],
+    ids=["start", "resume", "save", "finish"],
+)
+def test_a_run_that_another_wrote_since_the_folder_was_opened_is_refused_and_whole(tmp_path, begin, left):
+    """The folder was empty when both looked; the one that locks it second looks again."""
+    first, second = Run(tmp_path, CONFIG), Run(tmp_path, OTHER)
+    first.save({"epoch": 1})
+    if left == "a finished run":
+        first.finish({"loss": 1.0}, samples={"a": np.ones(3)})
+    first.release()
+    before = content(tmp_path)
+    with pytest.raises(UserError, match=r"holds a run with other settings .* differ in seed\); pass --overwrite"):
+        begin(second)
+    assert content(tmp_path) == before
+    assert not second.finished
+    assert not Run(tmp_path, OTHER, overwrite=True).finished
+    assert Run(tmp_path, CONFIG).resume() == {"epoch": 1}  # the refused run has given the lock back
+
+
+def test_a_run_that_another_wrote_since_the_folder_was_opened_gives_way_to_overwrite(tmp_path, capsys):
+    first, second = Run(tmp_path, CONFIG), Run(tmp_path, OTHER, overwrite=True)
+    first.save({"epoch": 1})
+    first.finish({"loss": 1.0}, samples={"a": np.ones(3)})
+    assert second.resume() is None
+    assert "held a run with other settings" in capsys.readouterr().err
+    assert content(tmp_path).keys() == {"config.yaml"}
+    second.finish({"loss": 2.0})
+    assert second.finished
+    assert json.loads((tmp_path / "metrics.json").read_text()) == {"loss": 2.0}
+
+
+def test_the_same_run_finished_by_another_meanwhile_is_finished(tmp_path):
+    first, second = Run(tmp_path, CONFIG), Run(tmp_path, CONFIG)
+    first.finish({"loss": 1.0})
+    second.start()
+    assert second.finished
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_checkpoint_of_other_data_is_refused_and_left_alone(tmp_path, overwrite):
+    run = Run(tmp_path, CONFIG)
+    run.data = {"mnist": "0" * 64}
+    run.save({"epoch": 1})
+    run.release()
+    before = content(tmp_path)
+    other = Run(tmp_path, CONFIG, overwrite=overwrite)
+    other.data = {"mnist": "1" * 64}
+    with pytest.raises(UserError, match=r"checkpoint\.pt: trained on other data; bring that back, or remove"):
+        other.resume()
+    assert content(tmp_path) == before
+    same = Run(tmp_path, CONFIG)
+    same.data = {"mnist": "0" * 64}
+    assert same.resume() == {"epoch": 1}
+
+
+def test_a_complete_run_is_said_to_be(tmp_path, capsys):
+    words = ["--config", "config/smoke.yaml", "--output", str(tmp_path / "run"), "--threads", "1"]
+    (request,) = parse(scale, "niqe_collapse", arguments=words)
+    run = Run.of(request, judge="x")
+    assert run.config["judge"] == "x"
+    assert run.config["settings"] == request.settings.model_dump(mode="json", exclude={"seed"})
+    assert capsys.readouterr().out == ""
+    run.finish({"loss": 1.0})
+    assert Run.of(request, judge="x").finished
+    assert capsys.readouterr().out == f"{tmp_path / 'run'} is complete\n"
+
+
+def test_a_run_has_the_threads_that_its_request_asks_for(tmp_path):
+    words = ["--config", "config/smoke.yaml", "--output", str(tmp_path / "run"), "--threads", "2"]
+    (request,) = parse(scale, "niqe_collapse", arguments=words)
+    assert Run.of(request).config["threads"] == torch.get_num_threads() == 2
+
+
+def test_numbers_that_are_not_finite_stand_in_the_history(tmp_path):
+    """As in the last row of a run that has diverged: readable, and no JSON number."""
+    run = Run(tmp_path, CONFIG)
+    run.history = [{"epoch": 1, "loss": math.inf, "error": math.nan, "phase": "warmup"}]
+    run.finish({"verdict": "diverged"})
+    assert (tmp_path / "history.csv").read_text() == "epoch,loss,error,phase\n1,inf,nan,warmup\n"
+    assert Run(tmp_path, CONFIG).finished
 
 
 def test_what_a_killed_process_left_half_written_is_removed(tmp_path):

@@ -1,4 +1,4 @@
-"""NIQE against published check values, its refusal of single blocks, and the closed form of the collapse."""
+"""NIQE against published check values, its refusal of too few blocks, and the closed form of the collapse."""
 
 import numpy as np
 import pytest
@@ -6,13 +6,13 @@ import torch
 from scipy import ndimage
 from skimage import data
 
+from experiments.metrics import niqe
 from experiments.metrics.niqe import (
     block_features,
     collapse_constants,
     collapsed_score,
     fit_pristine_model,
     live_model,
-    niqe,
     niqe_pooled,
 )
 
@@ -25,25 +25,37 @@ def as_images(photograph):
 @pytest.mark.parametrize(("name", "value"), [("coffee", 4.0585), ("camera", 3.0962)])
 def test_check_values(name, value):
     """Values that other implementations of the published parameters print for these two photographs."""
-    assert niqe(as_images(getattr(data, name)()))[0] == pytest.approx(value, abs=1e-3)
+    assert niqe_pooled(as_images(getattr(data, name)())) == pytest.approx(value, abs=1e-3)
 
 
-def test_a_batch_is_its_images():
+def test_the_features_of_a_batch_are_those_of_its_images():
     camera, astronaut = as_images(data.camera()), as_images(data.astronaut())[:, :1]
-    together = niqe(torch.cat((camera, astronaut)))
-    np.testing.assert_allclose(together, [niqe(camera)[0], niqe(astronaut)[0]], rtol=1e-12)
+    together = block_features(torch.cat((camera, astronaut)), 96)
+    np.testing.assert_array_equal(together, [block_features(camera, 96)[0], block_features(astronaut, 96)[0]])
     assert together.dtype == np.float64
 
 
 def test_grey_as_three_channels_is_grey():
     camera = as_images(data.camera())
-    assert niqe(camera.expand(1, 3, -1, -1))[0] == pytest.approx(niqe(camera)[0], abs=1e-9)
+    assert niqe_pooled(camera.expand(1, 3, -1, -1)) == pytest.approx(niqe_pooled(camera), abs=1e-9)
 
 
-@pytest.mark.parametrize("size", [(96, 96), (128, 128), (191, 300), (96, 287)])
-def test_images_with_too_few_blocks_are_refused_and_the_collapse_is_named(size):
-    with pytest.raises(ValueError, match=r"collapses.*niqe_pooled"):
-        niqe(torch.rand(2, 1, *size))
+def test_colours_become_grey_as_in_matlab():
+    """By the inverse of the NTSC matrix, as published, in more than the usual three digits."""
+    ntsc = np.array([[1, 0.956, 0.621], [1, -0.272, -0.647], [1, -1.106, 1.703]])
+    random = np.random.default_rng(0)
+    colours = random.integers(0, 256, (1, 3, 200, 200))
+    expected = np.round(np.tensordot(np.linalg.inv(ntsc)[0], colours, axes=(0, 1)))
+    grey = niqe._grey_blocks_whole(torch.from_numpy(colours / 255), 2)
+    np.testing.assert_array_equal(grey, expected)
+    three_digits = np.round(np.tensordot([0.299, 0.587, 0.114], colours, axes=(0, 1)))
+    assert (three_digits != expected).sum() > 100
+
+
+@pytest.mark.parametrize(("size", "blocks"), [((96, 96), 1), ((128, 128), 1), ((191, 300), 3), ((96, 287), 2)])
+def test_an_image_with_too_few_blocks_is_refused_and_the_collapse_is_named(size, blocks):
+    with pytest.raises(ValueError, match=rf"holds {blocks} blocks of 96 px.*collapses"):
+        niqe_pooled(torch.rand(1, 1, *size))
 
 
 def crops(size=128):
@@ -110,7 +122,44 @@ def test_constants_of_lives_model():
 )
 def test_niqe_refuses_what_it_cannot_judge(images, message):
     with pytest.raises(ValueError, match=message):
-        niqe(images)
+        niqe_pooled(images)
+
+
+def contrasts(count, side, *contrasts):
+    """Images that are rows of blocks, each block noise of one contrast, flat at its edges so that blocks do not mix."""
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, (count, 1, len(contrasts), side, side))
+    noise[..., :4, :] = noise[..., -4:, :] = noise[..., :4] = noise[..., -4:] = 0
+    blocks = 0.5 + noise * np.array(contrasts)[:, None, None]
+    return torch.from_numpy(np.concatenate(np.split(blocks, len(contrasts), axis=2), axis=-1)[:, :, 0])
+
+
+def test_the_pristine_model_is_of_blocks_above_three_quarters_of_the_sharpest_of_their_image():
+    images = contrasts(60, 32, 1.0, 0.65, 0.85)
+    _, deviation = niqe._normalised(niqe._grey_blocks_whole(images, 32))
+    sharpness = niqe._blocks(deviation, 32).mean((-2, -1))
+    shares = sharpness / sharpness[:, :1]
+    assert shares[:, 1].min() > 0.5
+    assert shares[:, 1].max() < 0.75 < shares[:, 2].min()
+    expected = block_features(images, 32)[:, [0, 2]].reshape(-1, 36)
+    model = fit_pristine_model(images, 32)
+    np.testing.assert_array_equal(model.mean, expected.mean(0))
+    np.testing.assert_array_equal(model.covariance, np.cov(expected, rowvar=False))
+
+
+@pytest.mark.parametrize("block_size", [16, 32])
+def test_the_pristine_model_is_fitted_to_the_bits_of_features_and_sharpness(block_size, monkeypatch):
+    """Computed apart, as published, they give the same bits; together they take each scale once."""
+    images = crops()
+    _, deviation = niqe._normalised(niqe._grey_blocks_whole(images, block_size))
+    sharpness = niqe._blocks(deviation, block_size).mean((-2, -1))
+    kept = block_features(images, block_size)[sharpness > 0.75 * sharpness.max(-1, keepdims=True)]
+    kept = kept[np.isfinite(kept).all(-1)]
+    normalised, calls = niqe._normalised, []
+    monkeypatch.setattr(niqe, "_normalised", lambda grey: calls.append(grey.shape) or normalised(grey))
+    model = fit_pristine_model(images, block_size)
+    assert calls == [(len(images), 128, 128), (len(images), 64, 64)]
+    assert model.mean.tobytes() == kept.mean(0).tobytes()
+    assert model.covariance.tobytes() == np.cov(kept, rowvar=False).tobytes()
 
 
 def test_constant_images_have_no_niqe_and_break_nothing():
@@ -121,7 +170,7 @@ def test_constant_images_have_no_niqe_and_break_nothing():
     assert niqe_pooled(torch.cat((random, flat)), 32, model) == pytest.approx(niqe_pooled(random, 32, model))
     with_flat = fit_pristine_model(torch.cat((random, flat)), 32)
     np.testing.assert_allclose(with_flat.covariance, model.covariance)
-    assert np.isnan(niqe(torch.ones(1, 1, 192, 192))).all()
+    assert np.isnan(niqe_pooled(torch.ones(1, 1, 192, 192)))
 
 
 @pytest.mark.parametrize("block_size", [16, 32, 64])

@@ -8,10 +8,10 @@ import pytest
 import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from experiments.runs.errors import UserError
 from experiments.metrics.classification import load_classifier, percent_correctly_classified
 from experiments.metrics.psnr import psnr
 from experiments.metrics.ssim import ssim
+from experiments.runs.errors import UserError
 
 
 @pytest.fixture

@@ -2,9 +2,11 @@
 
 import gzip
 import os
+import warnings
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from made_data import idx_bytes, make_celeba
@@ -13,6 +15,7 @@ from PIL import Image
 from experiments.data import celeba, mnist, orl_faces
 from experiments.data.__main__ import main
 from experiments.data.faces import load_faces
+from experiments.runs import files
 from experiments.runs.errors import UserError
 
 anything = settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -127,6 +130,48 @@ def test_celeba_follows_the_official_partition(made_celeba):
         assert abs(int(part[0, 0].mean()) - 20 * first) <= 4
     again = load_faces("celeba", made_celeba, 16, 1, 5)
     assert again.checksums == faces.checksums
+
+
+def test_celebas_parts_stay_on_disk_and_a_write_does_not_reach_it(made_celeba):
+    """The training images of the whole data set take gigabytes."""
+    faces = load_faces("celeba", made_celeba, 16, 1, 5)
+    cache = made_celeba / "celeba" / "images-16.npy"
+    before = cache.read_bytes()
+    for part in (faces.train, faces.validation, faces.held_out):
+        assert isinstance(part, np.memmap)
+        with warnings.catch_warnings(action="error"):
+            tensor = torch.from_numpy(np.asarray(part))
+        assert tensor.data_ptr() == part.ctypes.data
+        tensor.zero_()
+    assert cache.read_bytes() == before
+    assert (load_faces("celeba", made_celeba, 16, 1, 5).train > 0).any()
+
+
+def test_celebas_parts_are_right_where_the_partition_mixes_them(made_celeba):
+    whole = np.load(celeba.load(made_celeba, 16) and made_celeba / "celeba" / "images-16.npy")
+    listing = made_celeba / "celeba" / "list_eval_partition.txt"
+    parts = [0, 1, 2, 0, 0, 1, 2, 2, 0, 1, 1, 0]
+    names = [line.split()[0] for line in listing.read_text().splitlines()]
+    listing.write_text("".join(f"{name} {part}\n" for name, part in zip(names, parts, strict=True)))
+    faces = load_faces("celeba", made_celeba, 16, 1, 5)
+    for part, images in enumerate((faces.train, faces.validation, faces.held_out)):
+        np.testing.assert_array_equal(images, whole[np.array(parts) == part])
+
+
+def test_each_file_is_hashed_once_in_a_process(made_mnist, made_faces, made_celeba, monkeypatch):
+    """At load and for the provenance at the end."""
+    hashed, sha256 = [], files.sha256
+    for module in (files, mnist, orl_faces):
+        monkeypatch.setattr(module, "sha256", lambda path: hashed.append(path.name) or sha256(path))
+    for _ in range(2):
+        mnist.load(made_mnist, "train")
+        mnist.load(made_mnist, "test")
+        mnist.checksums(made_mnist)
+        orl_faces.load(made_faces)
+        orl_faces.checksums(made_faces)
+        celeba.load(made_celeba, 16)
+    names = [*mnist.CHECKSUMS, "images.npy", "list_eval_partition.txt", "images-16.npy"]
+    assert sorted(hashed) == sorted(names)
 
 
 def test_celeba_without_a_partition_holds_out_the_last_images(made_celeba):
