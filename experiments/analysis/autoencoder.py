@@ -37,8 +37,7 @@ def final_means(settings: Settings, history: pd.DataFrame) -> pd.DataFrame:
     """Mean over seeds of every number at the last epoch, by method; NaN for a method with a run that diverged."""
     last = final(settings, history)
     numbers = last.select_dtypes("number").columns.drop(["seed", "epoch"])
-    means = last.groupby("method", sort=False)[list(numbers)].agg(lambda values: values.mean(skipna=False))
-    return means[[reading.failed_runs(history, str(method)) == 0 for method in means.index]].reindex(means.index)
+    return last.groupby("method", sort=False)[list(numbers)].agg(lambda values: values.mean(skipna=False))
 
 
 def tuned_lambda(settings: Settings, history: pd.DataFrame) -> str:
@@ -74,9 +73,6 @@ def beside_the_frontier(settings: Settings, history: pd.DataFrame) -> pd.DataFra
     """
     parts = []
     for seed, rows in final(settings, history).groupby("seed"):
-        rows = rows.copy()
-        diverged = rows["verdict"] == reading.DIVERGED
-        rows.loc[diverged, ["test_l1", "test_mse", "test_pcc"]] = np.nan
         fixed = rows["method"].str.startswith("lambda-")
         line = rows[fixed & (rows["test_l1"] > DEAD)].sort_values("test_l1")
         log_l1 = np.log(line["test_l1"].to_numpy())
@@ -85,7 +81,7 @@ def beside_the_frontier(settings: Settings, history: pd.DataFrame) -> pd.DataFra
         error = np.exp(_interpolated(ours, log_l1, np.log(line["test_mse"].to_numpy())))
         pcc = _interpolated(ours, log_l1, line["test_pcc"].to_numpy())
         places = {"error_ratio": rows["test_mse"] / error, "pcc_gain": rows["test_pcc"] - pcc}
-        places["left_out"] = ", ".join(rows[fixed & diverged]["method"])
+        places["left_out"] = ", ".join(rows[fixed & (rows["verdict"] == reading.DIVERGED)]["method"])
         parts.append(rows[["method"]].assign(seed=seed, **places))
     return pd.concat(parts, ignore_index=True)
 

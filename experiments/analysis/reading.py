@@ -206,14 +206,16 @@ def histories(settings: Settings, experiment: str) -> pd.DataFrame:
 def at_epochs(history: pd.DataFrame, epochs: Sequence[int], losses: Sequence[str]) -> pd.DataFrame:
     """The rows of some epochs, one for every run, so that no run is dropped.
 
-    A run that diverged has rows of NaN from there on: its history ends, or one of its `losses` is not finite.
+    A run that diverged has rows of NaN from there on: its history ends, or one of its `losses` is not finite. It has nothing
+    at the last epoch in any case, since weights or gradients may diverge first.
 
     Args:
         history: what `histories` returned.
         epochs: which rows.
         losses: columns that every epoch has.
     """
-    lost = (history["verdict"] == DIVERGED) & ~np.isfinite(history[list(losses)]).all(axis=1)
+    ended = ~np.isfinite(history[list(losses)]).all(axis=1) | (history["epoch"] == history["epoch"].max())
+    lost = (history["verdict"] == DIVERGED) & ended
     runs = history[["method", "seed", "train_seconds", "verdict"]].drop_duplicates()
     wanted = runs.merge(pd.DataFrame({"epoch": list(epochs)}), how="cross")
     measured = history[~lost].drop(columns=["train_seconds", "verdict"])

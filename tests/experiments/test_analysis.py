@@ -4,14 +4,13 @@ import json
 import math
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 
 from experiments.analysis import reading, reference
-from experiments.analysis.claims import judge, judged_by, ledger, load_claims
+from experiments.analysis.claims import judge, judged_by, load_claims
 from experiments.analysis.measurements import EXPERIMENT_OF, MEASUREMENTS, Evidence, published_niqe_spread
-from experiments.analysis.statistics import Estimate, mean_over_seeds, p_value
+from experiments.analysis.statistics import Estimate
 from experiments.analysis.tables import readable, write_table
 from experiments.config import load, read_yaml
 from experiments.errors import UserError
@@ -44,25 +43,6 @@ def test_a_verdict_needs_a_corrected_p_value_too():
     assert judge({"above": 0.0}, estimate, 0.049) == "reproduced"
     assert judge({"above": 0.0}, estimate, 0.051) == "inconclusive"
     assert judge({"below": 0.0}, estimate, 0.049) == "not reproduced"
-
-
-def test_the_ledger_corrects_within_an_experiment(monkeypatch):
-    """Two claims of one experiment: the smaller p value is doubled, the larger is not."""
-    ids = ["vae-train-psnr", "vae-train-ssim", "sae-one-trial"]
-    claims = [claim for claim in load_claims() if claim.id in ids]
-    differences = {"psnr": np.array([1.0, 1.1, 1.2]), "ssim": np.array([0.1, 0.4, 0.9])}
-    introvae = lambda evidence, *, measure, **others: mean_over_seeds(differences[measure])  # noqa: E731
-    monkeypatch.setitem(MEASUREMENTS, "introvae_difference", introvae)
-    monkeypatch.setitem(MEASUREMENTS, "autoencoder_one_trial", lambda evidence: mean_over_seeds(differences["psnr"]))
-    table = ledger(claims, Evidence(load("config/smoke.yaml"), {})).set_index("id")
-    single = p_value(mean_over_seeds(differences["psnr"]), 0.0)
-    assert table.loc["vae-train-psnr", "corrected_p"] == pytest.approx(2 * single)
-    assert table.loc["sae-one-trial", "corrected_p"] == pytest.approx(single)
-    assert table.loc["vae-train-ssim", "corrected_p"] == pytest.approx(
-        p_value(mean_over_seeds(differences["ssim"]), 0.0)
-    )
-    assert table.loc["vae-train-psnr", "effect"] == pytest.approx(11.0)
-    assert table.loc["vae-train-psnr", "effect_measure"] == "Cohen's d"
 
 
 def test_artefact_and_not_testable():
@@ -213,16 +193,6 @@ def test_a_claim_with_an_unknown_measurement_is_one_line(tmp_path):
     path.write_text("claims:\n- {id: a, where: b, statement: c, rule: {about: 0}}\n")
     with pytest.raises(UserError, match=r"claims\.yaml: claims\.0\.rule"):
         load_claims(str(path))
-
-
-def test_ledger_rows_carry_measurement_and_verdict(monkeypatch):
-    claims = [claim for claim in load_claims() if claim.id in ("vae-train-psnr", "paper-scale")]
-    monkeypatch.setitem(MEASUREMENTS, "introvae_difference", lambda *a, **k: Estimate(0.4, 0.1, 0.7, 3))
-    table = ledger(claims, Evidence(load("config/smoke.yaml"), {})).set_index("id")
-    assert table.loc["vae-train-psnr", "verdict"] == "reproduced"
-    assert table.loc["vae-train-psnr", "published"] == "softadapt 23.9272; fixed 22.2415"
-    assert table.loc["paper-scale", "verdict"] == "not testable"
-    assert math.isnan(table.loc["paper-scale", "measured"])
 
 
 def test_tables_join_values_and_intervals_and_escape_latex(tmp_path):
