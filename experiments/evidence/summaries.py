@@ -36,14 +36,16 @@ def methods_of(runs: Runs) -> pd.DataFrame:
 def at_epochs(rows: pd.DataFrame, epochs: Sequence[int], losses: Sequence[str]) -> pd.DataFrame:
     """One row for every run and epoch, so that no run is dropped.
 
-    A run that diverged has rows of NaN from there on: its history ends, or one of its `losses` is not finite.
+    A run that diverged has rows of NaN from there on: its history ends, or one of its `losses` is not finite. It has
+    nothing at the last epoch in any case, since weights or gradients may diverge first.
 
     Args:
         rows: what `methods_of` returned.
         epochs: which epochs.
         losses: columns that every epoch has.
     """
-    lost = (rows["verdict"] == DIVERGED) & ~np.isfinite(rows[list(losses)]).all(axis=1)
+    ended = ~np.isfinite(rows[list(losses)]).all(axis=1) | (rows["epoch"] == rows["epoch"].max())
+    lost = (rows["verdict"] == DIVERGED) & ended
     runs = rows[["method", "seed", "train_seconds", "verdict"]].drop_duplicates()
     wanted = runs.merge(pd.DataFrame({"epoch": list(epochs)}), how="cross")
     measured = rows[~lost].drop(columns=["train_seconds", "verdict"])

@@ -13,7 +13,6 @@ from experiments.evidence.summaries import (
     DIVERGED,
     at_epochs,
     by_method_and_epoch,
-    failed_runs,
     failure,
     mean_of_all,
     methods_of,
@@ -72,9 +71,7 @@ class Findings:
     def final_means(self) -> pd.DataFrame:
         """Mean over seeds of every number at the last epoch, by method; NaN for a method with a run that diverged."""
         numbers = self.final.select_dtypes("number").columns.drop(["seed", "epoch"])
-        means = self.final.groupby("method", sort=False)[list(numbers)].agg(lambda values: values.mean(skipna=False))
-        whole = [failed_runs(self.rows, str(method)) == 0 for method in means.index]
-        return means[whole].reindex(means.index)
+        return self.final.groupby("method", sort=False)[list(numbers)].agg(lambda values: values.mean(skipna=False))
 
     @cached_property
     def tuned_lambda(self) -> str:
@@ -110,9 +107,6 @@ class Findings:
         """
         parts = []
         for seed, runs in self.final.groupby("seed"):
-            runs = runs.copy()
-            diverged = runs["verdict"] == DIVERGED
-            runs.loc[diverged, ["test_l1", "test_mse", "test_pcc"]] = np.nan
             fixed = runs["method"].str.startswith(LAMBDA)
             line = runs[fixed & (runs["test_l1"] > DEAD)].sort_values("test_l1")
             log_l1 = np.log(line["test_l1"].to_numpy())
@@ -121,7 +115,7 @@ class Findings:
             error = np.exp(_interpolated(ours, log_l1, np.log(line["test_mse"].to_numpy())))
             pcc = _interpolated(ours, log_l1, line["test_pcc"].to_numpy())
             places = {"error_ratio": runs["test_mse"] / error, "pcc_gain": runs["test_pcc"] - pcc}
-            places["left_out"] = ", ".join(runs[fixed & diverged]["method"])
+            places["left_out"] = ", ".join(runs[fixed & (runs["verdict"] == DIVERGED)]["method"])
             parts.append(runs[["method"]].assign(seed=seed, **places))
         return pd.concat(parts, ignore_index=True)
 

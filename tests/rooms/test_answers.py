@@ -6,6 +6,7 @@ from pathlib import Path
 from statistics import mean
 
 import adapter
+import numpy as np
 import pytest
 import synthetic
 from adapter import NAMESAKES
@@ -217,8 +218,6 @@ def test_there_is_no_frontier_beyond_the_grid(scale, arguments):
 def test_expected_best_of_a_random_search():
     """Of (validation, test) (88, 80), (85, 90), (50, 60), (11, 10): one draw 60; of six pairs three hold the first
     lambda and two the second, (3 x 80 + 2 x 90 + 60) / 6 = 80; three draws (3 x 80 + 90) / 4 = 82.5; all of them 80."""
-    import numpy as np
-
     chosen_by, judged_by = np.array([85.0, 88, 50, 11]), np.array([90.0, 80, 60, 10])
     expected = [adapter.expected_best_of(trials, chosen_by, judged_by) for trials in (1, 2, 3, 4)]
     assert expected == pytest.approx([60, 80, 82.5, 80])
