@@ -39,14 +39,14 @@ smoke: $(READY)
 	snakemake --configfile config/smoke.yaml --cores $(CORES)
 
 verify: $(READY)
-	python -m experiments.analysis.verify --config config/$(SCALE).yaml
+	python -m experiments.provenance.verify --config "config/$(SCALE).yaml"
 
 compare: $(READY)
-	python -m experiments.analysis.compare --config config/$(SCALE).yaml
+	python -m experiments.provenance.compare --config "config/$(SCALE).yaml"
 
 trace: $(READY)
 	@test -n "$(FILE)" || { echo "error: FILE: is empty; name one: make trace FILE=results/laptop/claims.csv" >&2; exit 2; }
-	python -m experiments.analysis.trace $(FILE)
+	python -m experiments.provenance.trace "$(FILE)"
 
 test: $(READY)
 	ruff check .
