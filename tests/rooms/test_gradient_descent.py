@@ -82,8 +82,8 @@ def advanced(function, method, step_rule, starts, step_sizes, betas, settings):
 
 
 @pytest.mark.parametrize("radius", [1e3, 1e300], ids=["stopped", "overflowing"])
-@pytest.mark.parametrize("step_rule", gd.STEP_RULES)
-@pytest.mark.parametrize("method", gd.METHODS)
+@pytest.mark.parametrize("step_rule", STEP_RULES)
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("function", [ROSENBROCK, BEALE], ids=["rosenbrock", "beale"])
 def test_the_compiled_loops_count_the_steps_of_the_batch(function, method, step_rule, radius):
     """Not all of them, as exp and log may differ in the last bit and Barzilai-Borwein steps are chaotic."""
@@ -106,7 +106,7 @@ def test_the_compiled_loops_agree_on_what_is_not_a_number():
     starts = torch.tensor([[float("nan"), 0.0], [float("inf"), 0.0], [-1.0, 1.0], [1.0, 1.0]], dtype=torch.float64)
     step_sizes = torch.tensor([1e-3, 1e200], dtype=torch.float64)
     betas, settings = torch.tensor([1e300], dtype=torch.float64), SETTINGS.model_copy(update={"max_steps": 50})
-    for method in gd.METHODS:
+    for method in METHODS:
         combinations = (ROSENBROCK, method, "fixed", starts, step_sizes, betas, settings)
         counted = gd.steps_to_converge(*combinations)
         assert torch.equal(counted, advanced(*combinations))

@@ -93,7 +93,7 @@ def test_a_dotted_path_reaches_any_method():
 
 def test_names_in_a_path_may_hold_dots_and_spaces():
     name = "softadapt-beta-minus-0.1"
-    words = ["--config", "config/laptop.yaml", f"--methods.{name}.weighting.mean-over-history", "true"]
+    words = ["--config", "config/full.yaml", f"--methods.{name}.weighting.mean-over-history", "true"]
     weighting = parse("sparse_autoencoder", *words).settings.methods[name].weighting
     assert weighting == {"rule": "softadapt", "beta": -0.1, "mean_over_history": True}
     rules = parse("namesakes", "--rules.authors 2023, original.beta", "3").settings.rules
