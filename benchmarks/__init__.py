@@ -1,1 +1,1 @@
-"""What things cost: SoftAdapt's own share of a step (``make bench``), and the paper's scale before it is run."""
+"""What things cost: SoftAdapt's share of a step (``make bench``), and the paper's scale before it is run."""

@@ -1,9 +1,9 @@
-"""What IntroVAE training costs at a scale, estimated before anyone pays for it.
+"""Estimate what training IntroVAE costs at a scale, before anyone pays for it.
 
     python -m benchmarks.cost --config config/paper.yaml
 
-Nothing is trained. The real update of the experiment runs on fake tensors, which have shapes and dtypes but no values, so
-the operations counted are those that a GPU would be given. The assumptions are printed below the table.
+Nothing is trained. The experiment's own update runs on fake tensors, which have shapes and dtypes but no values. The
+operations that are counted are therefore those that a GPU would get. The assumptions are printed below the table.
 """
 
 import argparse
@@ -23,7 +23,7 @@ CELEBA_TRAIN_IMAGES = 162_770
 """Size of part 0 of CelebA's official partition."""
 SUSTAINED_TFLOPS = 100.0
 BANDWIDTH = 1.5
-"""Defaults of the GPU, about an A100's: 312 TFLOP/s dense bfloat16 and 1.6 to 2.0 TB/s on its data sheet."""
+"""Default speed of the GPU, below an A100's data sheet: 312 TFLOP/s in dense bfloat16, 1.6 to 2.0 TB/s."""
 GIB = 2**30
 DAY = 24 * 3600
 

@@ -2,8 +2,9 @@
 
 make bench
 
-All ratios come from alternating steps in one process, so that both sides meet the same machine. How much bfloat16 gives
-depends on the processor: matrix instructions (AMX) multiply, AVX-512 alone doubles, older processors lose.
+All ratios come from alternating steps in one process, so that both sides meet the same machine. What bfloat16 gains
+depends on the processor: much with matrix instructions (AMX), about a factor of two with AVX-512 alone, a loss
+without either.
 """
 
 import time

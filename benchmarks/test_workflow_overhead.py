@@ -2,8 +2,8 @@
 
 make bench
 
-The target is five seconds, also for the first plan of a config, which imports torch to check the weighting rules; the plans
-after it, and all else that starts Snakemake, pass over what was checked.
+The target is five seconds. It holds for the first plan of a config too, which imports torch to check the weighting
+rules. Later plans skip rules that were checked before.
 """
 
 import shutil

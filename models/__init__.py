@@ -1,1 +1,1 @@
-"""The models: networks and test functions that return named loss components, unweighted."""
+"""Networks and test functions. They return named loss components without weights."""

@@ -1,4 +1,4 @@
-"""A small convolutional network that reads digits: the judge of reconstructions in the paper's Table 3."""
+"""A small convolutional network that reads digits. It judges the reconstructions in the paper's Table 3."""
 
 from torch import Tensor, nn
 

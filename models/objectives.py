@@ -93,8 +93,8 @@ BEALE = Objective(
 )
 """Beale (1958).
 
-Its customary domain is [-4.5, 4.5]^2; from most of that, descent runs off along a valley that sinks towards infinity, so
-the box is the part around the minimiser.
+Its customary domain is [-4.5, 4.5]^2. From most points of that domain, descent runs off along a valley that falls
+towards infinity. The box is therefore the part around the minimiser.
 """
 
 OBJECTIVES = {objective.name: objective for objective in (ROSENBROCK, BEALE)}

@@ -1,4 +1,4 @@
-"""Sparse autoencoder: one hidden layer whose activations are pressed towards zero (paper section 4.3)."""
+"""Sparse autoencoder: one hidden layer, and an L1 norm that drives its activations to zero (paper section 4.3)."""
 
 import torch
 from torch import Tensor, nn
@@ -36,10 +36,10 @@ class SparseAutoencoder(nn.Module):
 
 
 def loss_components(images: Tensor, reconstructions: Tensor, code: Tensor) -> dict[str, Tensor]:
-    """The two terms of the loss, unweighted, each a scalar (equation 17).
+    """Return the two terms of the loss, unweighted scalars (equation 17).
 
     ``reconstruction`` is the squared error, summed over an image's pixels; ``sparsity`` is the L1 norm of its code.
-    Both are averaged over the images: the sum over all, in one pass over memory, is divided by their number.
+    Both are averaged over the images. One sum over everything, divided by the number of images, reads memory once.
     """
     return {
         "reconstruction": mse_loss(reconstructions, images, reduction="sum") / len(images),

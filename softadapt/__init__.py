@@ -10,4 +10,6 @@
 from softadapt.functional import difference_stencil, rates_of_change, softadapt_weights
 from softadapt.module import SoftAdapt
 
+__version__ = "0.1.0"
+
 __all__ = ["SoftAdapt", "difference_stencil", "rates_of_change", "softadapt_weights"]

@@ -69,7 +69,8 @@ def judge(rule: Mapping[Any, Any], estimate: Estimate | None, corrected: float =
 
     ``above`` and ``below`` ask that the interval lie wholly on the claimed side of the bound, and that the p value
     `corrected` for the number of claims be below `LEVEL`. A single observation has no interval and is inconclusive by
-    definition. A method with a run that diverged has failed and loses every comparison, unless the other failed as well.
+    definition. A method with a run that diverged has failed and loses every comparison, unless the other failed as
+    well.
     """
     (kind, bound), *_ = rule.items()
     if kind == "not testable" or estimate is None:

@@ -20,9 +20,7 @@ def make(runs: reading.Runs, folder: Path, names: Sequence[str]) -> None:
     for name in names:
         draw = getattr(module, name, None)
         if draw is None:
-            raise UserError(
-                f"experiments/{runs.room}/figures.py: has no function {name}, although the room has a caption of that name"
-            )
+            raise UserError(f"experiments/{runs.room}/figures.py: has no function {name}, but a caption has that name")
         style.save(draw(runs), folder, name)
 
 

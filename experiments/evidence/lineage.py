@@ -1,13 +1,13 @@
 """Record what was made from what: a small file for every command, beside the results that it wrote.
 
-``results/<scale>/lineage/<command>[-<room>].json`` holds the command, the commit, versions and time, the modules that made the
-results, and the SHA-256 of the files that the command wrote and read. A run that it read stands there with the SHA-256 of its
-``provenance.json``, which in turn holds those of the run's files.
+``results/<scale>/lineage/<command>[-<room>].json`` holds the command, the commit, versions and time, the modules that
+made the results, and the SHA-256 of the files that the command wrote and read. A run that it read stands there with the
+SHA-256 of its ``provenance.json``, which in turn holds those of the run's files.
 
-A record notes what was read, not what should have been read: `reading.read_provenance` notes run folders, `noted` any other
-file, and `wrote` the outputs. The notes go to the `recording` under way. It is a context variable, since some thirty functions
-between a command and a run folder would otherwise pass on an argument that they do not use. Outside of a recording nothing is
-noted.
+A record notes what was read, not what should have been read: `reading.read_provenance` notes run folders, `noted` any
+other file, and `wrote` the outputs. The notes go to the `recording` under way. It is a context variable, since some
+thirty functions between a command and a run folder would otherwise pass on an argument that they do not use. Outside of
+a recording nothing is noted.
 """
 
 import contextlib
@@ -159,11 +159,24 @@ def _load(path: Path) -> Record:
 
 
 def record_of(name: str) -> Record | None:
-    """The record of the command that wrote a file ``results/<scale>/...`` or ``figures/<scale>/...``, if there is one."""
+    """The record of the command that wrote a file below ``results`` or ``figures``, if there is one."""
     parts = Path(name).parts
     if len(parts) < 3 or parts[0] not in ("results", "figures"):
         return None
     return next((record for record in records(parts[1]).values() if name in record.outputs), None)
+
+
+def runs_behind(name: str) -> set[str]:
+    """The run folders that a file was made from, also by way of other files."""
+    found: set[str] = set()
+    waiting, seen = [name], set()
+    while waiting:
+        file = waiting.pop()
+        if file not in seen and (record := record_of(file)) is not None:
+            found |= record.runs.keys()
+            waiting += record.inputs
+        seen.add(file)
+    return found
 
 
 def counts(runs: Iterable[str]) -> dict[str, int]:

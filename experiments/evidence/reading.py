@@ -1,6 +1,7 @@
 """Read what runs left: run folders, and the rows that `experiments.evidence.rows` gathers from them.
 
-Tables, claims and most figures are made from the rows alone, so that they can be made again from a committed table of rows.
+Tables, claims and most figures are made from the rows alone, so that they can be made again from a committed table of
+rows.
 """
 
 import argparse
@@ -220,7 +221,7 @@ class FinishedRun:
 
     @contextlib.contextmanager
     def _whole(self, name: str) -> Iterator[Path]:
-        """Yield the path of a file of the run. Whatever error damaged bytes cause becomes a `UserError` that names the file."""
+        """Yield the path of a file of the run. Errors from damaged bytes become a `UserError` that names it."""
         path = self.folder / name
         try:
             yield path
@@ -242,7 +243,7 @@ IDENTITY = {
     "verdict": str,
     "train_seconds": float,
 }
-"""Columns that the rows of every room have, and the type of each. Text stays text: a method may be called ``NA`` or ``1``."""
+"""Columns that the rows of every room have, each with its type. Text stays text: a method may be called ``1``."""
 
 
 class Runs:
@@ -278,8 +279,8 @@ class Runs:
         if lacking := [run for run in wanted if run not in there]:
             name, seed = lacking[0]
             raise UserError(
-                f"{self._table}: lacks {len(lacking)} of {len(wanted)} runs of {self.room}, such as {name}, seed {seed}; "
-                "run the workflow again"
+                f"{self._table}: lacks {len(lacking)} of {len(wanted)} runs of {self.room}, such as {name}, "
+                f"seed {seed}; run the workflow again"
             )
         return typed(rows)
 
@@ -322,7 +323,7 @@ def typed(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def packed(values: Sequence[Any] | np.ndarray) -> str:
-    """Numbers (n,) as one cell of a table, separated by spaces. `unpacked` reads them back exactly; booleans as 0 and 1."""
+    """Numbers (n,) as one cell of a table, separated by spaces, booleans as 0 and 1. `unpacked` reads them exactly."""
     array = np.asarray(values)
     return " ".join(map(str, (array.astype(int) if array.dtype == bool else array).tolist()))
 

@@ -1,7 +1,7 @@
 """Make tables, claims and figures of a scale from its committed rows alone, ``results/reference/<scale>/runs.csv``.
 
-Figures of images, trajectories and whole courses need the run folders, which are not committed. Such figures are left out and
-named.
+Figures of images, trajectories and whole courses need the run folders, which are not committed. Such figures are left
+out and named.
 """
 
 import sys

@@ -1,8 +1,8 @@
 """Gather a room's finished runs into rows: all that its tables, claims and most figures need, in one table.
 
-Every row says which run it is of, with which settings, code, commit and machine the run was made, and how it ended. What
-else a row holds is the business of the room: ``rows(run, section)`` in its ``findings.py``. A room without that file keeps the
-final numbers of its runs.
+Every row says which run it is of, with which settings, code, commit and machine the run was made, and how it ended.
+What else a row holds is the business of the room: ``rows(run, section)`` in its ``findings.py``. A room without that
+file keeps the final numbers of its runs.
 """
 
 import csv

@@ -76,11 +76,12 @@ def mean_over_seeds(values: np.ndarray | Sequence[float]) -> Estimate:
     """Mean (n,) with a bootstrap interval over seeds (9,999 resamples, fixed seed).
 
     The percentile interval of a small sample is too narrow by the factor sqrt((n - 1) / n) and by its normal quantiles;
-    it is taken at the level that undoes both (the expanded percentile interval: Hesterberg 2015, The American Statistician
-    69:371, section 4). It still cannot leave the range of the values, so that of five normal
-    seeds it covers 91 % and of three 76 % (simulated in the tests): a verdict also asks for `p_value`.
+    it is taken at the level that undoes both (the expanded percentile interval: Hesterberg 2015, The American
+    Statistician 69:371, section 4). It still cannot leave the range of the values, so that of five normal seeds it
+    covers 91 % and of three 76 % (simulated in the tests): a verdict also asks for `p_value`.
 
-    Seeds without scatter have no interval: a seed that changes nothing is one observation, however often it is repeated.
+    Seeds without scatter have no interval: a seed that changes nothing is one observation, however often it is
+    repeated.
     """
     from scipy import stats
 
@@ -128,8 +129,8 @@ def share(successes: np.ndarray) -> Estimate:
 def p_value(estimate: Estimate, bound: float) -> float:
     """Two-sided p value of the hypothesis that the true value is `bound`; NaN where there is nothing to test.
 
-    Student's t test for a mean over seeds (paired, where the observations are differences of pairs), the sign test for a
-    median, the binomial test for a share. Seeds without any scatter test nothing.
+    Student's t test for a mean over seeds (paired, where the observations are differences of pairs), the sign test for
+    a median, the binomial test for a share. Seeds without any scatter test nothing.
     """
     from scipy import stats
 

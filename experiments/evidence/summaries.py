@@ -1,6 +1,7 @@
 """Summaries of training runs over their seeds, shared by the rooms that train methods.
 
-A method with a run that diverged has failed: it has no mean, and loses every comparison unless the other method failed too.
+A method with a run that diverged has failed: it has no mean, and loses every comparison unless the other method failed
+too.
 """
 
 from collections.abc import Sequence
@@ -35,14 +36,16 @@ def methods_of(runs: Runs) -> pd.DataFrame:
 def at_epochs(rows: pd.DataFrame, epochs: Sequence[int], losses: Sequence[str]) -> pd.DataFrame:
     """One row for every run and epoch, so that no run is dropped.
 
-    A run that diverged has rows of NaN from there on: its history ends, or one of its `losses` is not finite.
+    A run that diverged has rows of NaN from there on: its history ends, or one of its `losses` is not finite. It has
+    nothing at the last epoch in any case, since weights or gradients may diverge first.
 
     Args:
         rows: what `methods_of` returned.
         epochs: which epochs.
         losses: columns that every epoch has.
     """
-    lost = (rows["verdict"] == DIVERGED) & ~np.isfinite(rows[list(losses)]).all(axis=1)
+    ended = ~np.isfinite(rows[list(losses)]).all(axis=1) | (rows["epoch"] == rows["epoch"].max())
+    lost = (rows["verdict"] == DIVERGED) & ended
     runs = rows[["method", "seed", "train_seconds", "verdict"]].drop_duplicates()
     wanted = runs.merge(pd.DataFrame({"epoch": list(epochs)}), how="cross")
     measured = rows[~lost].drop(columns=["train_seconds", "verdict"])
@@ -70,7 +73,7 @@ def failure(rows: pd.DataFrame, better: Side, ours: str, theirs: str = "") -> Es
 
 
 def mean_of_all(values: pd.Series) -> Estimate:
-    """Mean over seeds. There is no estimate unless every run has a value: the others must not speak for a run without one."""
+    """Mean over seeds. No estimate unless every run has a value: others must not speak for a run without one."""
     return mean_over_seeds(values.to_numpy()) if values.notna().all() else NO_ESTIMATE
 
 
@@ -84,8 +87,8 @@ def by_method_and_epoch(
 ) -> pd.DataFrame:
     """Mean of every measure over seeds; for those `compared` also the difference from the baseline, paired by seed.
 
-    `rows` holds a row for every run and epoch. ``seeds`` counts a method's runs, ``failed`` those of them that diverged. A
-    method with a failed run has no difference from the baseline, and no mean where the run has no value.
+    `rows` holds a row for every run and epoch. ``seeds`` counts a method's runs, ``failed`` those of them that
+    diverged. A method with a failed run has no difference from the baseline, and no mean where the run has no value.
     """
     theirs = rows[rows["method"] == baseline].set_index(["epoch", "seed"])
     baseline_failed = bool((theirs["verdict"] == DIVERGED).any())

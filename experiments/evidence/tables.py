@@ -35,7 +35,7 @@ def _number(value: object) -> str:
 
 
 def markdown(table: pd.DataFrame) -> str:
-    """A table of texts as Markdown. Bars and backslashes in cells and column names are escaped, so that no bar ends a cell."""
+    """A table of texts as Markdown. Bars and backslashes in it are escaped, so that no bar ends a cell."""
     lines = [list(table.columns), ["---"] * len(table.columns), *table.to_numpy().tolist()]
     escaped = [[cell.replace("\\", r"\\").replace("|", r"\|") for cell in line] for line in lines]
     return "".join(f"| {' | '.join(line)} |\n" for line in escaped)

@@ -18,11 +18,11 @@ QUARTILES = (0.25, 0.5, 0.75)
 def rows(run: FinishedRun, section: GradientDescentSettings) -> list[dict[str, Any]]:
     """Rows of a sweep, in three kinds.
 
-    ``starts`` holds the starts ``x`` and ``y`` and whether each ``chooses``. ``tuned`` holds, for every method and beta, the
-    ``step_size`` with the fewest mean steps over the choosing starts, and the ``steps`` of every start with it. ``grid``
-    holds, for every method and step size of the grid, the quartiles over the judged starts at the beta (not 0) that is best
-    for that step size over the choosing starts, and for plain descent the ``steps`` of every start. Steps are codes:
-    `NOT_CONVERGED`, `DIVERGED`, or a count.
+    ``starts`` holds the starts ``x`` and ``y`` and whether each ``chooses``. ``tuned`` holds, for every method and
+    beta, the ``step_size`` with the fewest mean steps over the choosing starts, and the ``steps`` of every start with
+    it. ``grid`` holds, for every method and step size of the grid, the quartiles over the judged starts at the beta
+    (not 0) that is best for that step size over the choosing starts, and for plain descent the ``steps`` of every
+    start. Steps are codes: `NOT_CONVERGED`, `DIVERGED`, or a count.
     """
     samples, limit = run.samples, section.max_steps + 1
     chooses, grid = samples["chooses"].astype(bool), samples["step_sizes"]

@@ -25,7 +25,7 @@ from experiments.introvae.findings import Findings
 
 
 def _colors(methods: Iterable[str]) -> dict[str, Any]:
-    """A colour per method: eight that the colour-blind can tell apart, or as many steps of a sequential map as needed."""
+    """A colour per method: eight for the colour-blind, or as many steps of a sequential map as needed."""
     names = list(methods)
     few = (BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY, BLACK, YELLOW)
     many = plt.get_cmap("cividis")(np.linspace(0, 1, len(names)))

@@ -1,4 +1,4 @@
-"""What the IntroVAE runs say: reconstructions by epoch, how the methods' runs ended, and differences between methods."""
+"""What the IntroVAE runs say: reconstructions by epoch, how runs ended, and differences between methods."""
 
 from functools import cached_property
 

@@ -100,6 +100,8 @@ def run(request: Request) -> None:
         device=device,
         shown=ranks.first,
     )
+    # Faces are sorted by person: a batch in file order would lack the variance between people.
+    mixed = torch.randperm(len(train), generator=torch.Generator().manual_seed(0)).to(device)
     ranks.check_same(loop.steps_done, f"{request.output}: the checkpoint")
     loop.samples |= {f"{part}_originals": _shown(images).cpu() for part, images in evaluated.items()}
     with loop.running():
@@ -121,7 +123,9 @@ def run(request: Request) -> None:
             if epoch in settings.report_epochs and not diverged:
                 if settings.batch_statistics == "recomputed":
                     recompute_batch_statistics(
-                        networks, lambda: (_augment(x, flip=False) for x in train.split(settings.batch_size)), settings
+                        networks,
+                        lambda: (_augment(train[i], flip=False) for i in mixed.split(settings.batch_size)),
+                        settings,
                     )
                 for part, images in evaluated.items():
                     reconstructions = reconstruct(networks, images, settings)

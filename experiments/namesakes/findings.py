@@ -15,8 +15,8 @@ from experiments.namesakes.settings import REFERENCE, NamesakesSettings
 def rows(run: FinishedRun, section: NamesakesSettings) -> list[dict[str, Any]]:
     """Rows in two kinds.
 
-    ``pair`` holds the shares of the random histories and of the recorded steps that two rules order differently, and the
-    number of each. ``named`` holds the weights of a rule at the end of a named history.
+    ``pair`` holds the shares of the random histories and of the recorded steps that two rules order differently, and
+    the number of each. ``named`` holds the weights of a rule at the end of a named history.
     """
     counts = {name: run.metrics[name] for name in ("histories", "recorded_steps")}
     kept: list[dict[str, Any]] = [
@@ -52,7 +52,7 @@ class Findings:
         return {name: int(self._pairs[name].iloc[0]) for name in ("histories", "recorded_steps")}
 
     def disagreement(self, among: str) -> pd.DataFrame:
-        """Share of the ``random`` histories or ``recorded`` steps that two rules order differently: a row and a column a rule."""
+        """Share of the ``random`` histories or ``recorded`` steps that two rules order differently, rule by rule."""
         return self._pairs.pivot_table(index="rule", columns="other", values=among).loc[self.rules, self.rules]
 
     @cached_property
@@ -64,7 +64,7 @@ class Findings:
         return table.loc[self.rules, last["history"].unique()]
 
     def order_disagreement(self, *, rule: str, reference: str = REFERENCE) -> Estimate:
-        """Share of random histories whose two components `rule` orders otherwise than `reference`, by default equation 4."""
+        """Share of random histories whose two components `rule` orders otherwise than `reference`."""
         count = self.counts["histories"]
         differing = round(float(self.disagreement("random").loc[rule, reference]) * count)
         return share(np.arange(count) < differing)

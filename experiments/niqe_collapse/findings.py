@@ -1,4 +1,4 @@
-"""What the NIQE audit says: collapsed scores of every set of images, and what the paper's likely tool would have printed."""
+"""What the NIQE audit says: collapsed scores of every set of images, by LIVE's model and by the paper's likely tool."""
 
 from functools import cached_property
 from typing import Any

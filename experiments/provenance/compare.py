@@ -1,9 +1,10 @@
 """Compare a fresh run's tables, claims and numbers with the committed reference.
 
-Rows are joined by their keys. Every number is judged by ``paper/tolerances.yaml``, which argues its tolerances; a value and its
-interval are one number. The exit code is 1 if a number has moved, a row is missing, or a verdict has changed. On the same
-machine, with the same versions and code, all but times should be equal to the bit. Numbers that are not are listed, but the
-tolerances judge them all the same, because two machines that tell the same of themselves may still differ.
+Rows are joined by their keys. Every number is judged by ``paper/tolerances.yaml``, which argues its tolerances; a value
+and its interval are one number. The exit code is 1 if a number has moved, a row is missing, or a verdict has changed.
+On the same machine, with the same versions and code, all but times should be equal to the bit. Numbers that are not are
+listed, but the tolerances judge them all the same, because two machines that tell the same of themselves may still
+differ.
 """
 
 import argparse
@@ -215,7 +216,8 @@ def describe(comparisons: list[Comparison], differing: list[str] | None) -> str:
     ratios = [b / a for c in by.get("time", []) if (a := number(c.reference.value)) and (b := number(c.fresh.value))]
     if ratios:
         lines.append(
-            f"times    {len(ratios)}, fresh over reference: {min(ratios):.3g} to {max(ratios):.3g}, median {median(ratios):.3g}"
+            f"times    {len(ratios)}, fresh over reference: {min(ratios):.3g} to {max(ratios):.3g}, "
+            f"median {median(ratios):.3g}"
         )
     counts = {
         status: len(by.get(status, [])) for status in ("equal", "within tolerance", "time", "follows", "missing", "new")

@@ -1,4 +1,4 @@
-"""Keep the small results of a finished scale under ``results/reference`` and ``figures/reference``, and show its claims."""
+"""Keep the small results of a finished scale as the committed reference, and show its claims in the READMEs."""
 
 import contextlib
 import shutil
@@ -36,12 +36,12 @@ WITHHELD_OF_CELEBA = ("figure_3_train_faces", "prior_samples")
 def provenance(settings: Settings) -> dict[str, Any]:
     """One summary of all runs of a scale: commits by experiment, versions, machines, data and time.
 
-    Runs may come from several machines as long as no paired difference crosses two of them: all methods of one room and seed
-    share a machine.
+    Runs may come from several machines as long as no paired difference crosses two of them: all methods of one room and
+    seed share a machine.
 
     Raises:
-        UserError: if there are no runs; if a run was made with uncommitted changes, with other versions, or on another machine
-            than the other methods of its room and seed; or if the runs of a method were made by different code.
+        UserError: if there are no runs; if a run was made with uncommitted changes, with other versions, or on another
+            machine than the other methods of its room and seed; or if the code of a method's runs differs.
     """
     files = sorted((reading.results(settings) / "runs").glob("*/*/*/provenance.json"))
     runs = [reading.read_provenance(file.parent) for file in files]
@@ -176,17 +176,18 @@ def kept_files(settings: Settings, folders: Mapping[Path, Path]) -> dict[str, An
         for path in sorted(file for file in folder.rglob("*") if file.is_file()):
             name = path.relative_to(folder)
             entry: dict[str, Any] = {"sha256": sha256(path)}
-            record = lineage.record_of(str(copied_from[place.parts[0]] / name))
+            source = str(copied_from[place.parts[0]] / name)
+            record = lineage.record_of(source)
             if record is not None:
                 entry |= {"command": record.command, "time": record.time, "made_on": record.made_on}
-                entry["runs"] = lineage.counts(record.runs)
+                entry["runs"] = lineage.counts(sorted(lineage.runs_behind(source)))
             files[(place / name).as_posix()] = entry
     return files
 
 
 @contextlib.contextmanager
 def replaced(*places: Path) -> Iterator[list[Path]]:
-    """Yield an empty folder for each place. At the end they replace what is there; on any error all places stay as they are."""
+    """Yield an empty folder for each place. At the end they replace what is there; on any error all places stay."""
     with contextlib.ExitStack() as stack:
         scratch = []
         for place in places:
@@ -206,7 +207,7 @@ def replaced(*places: Path) -> Iterator[list[Path]]:
 
 
 def results_to_keep(settings: Settings) -> list[str]:
-    """Files of the results that a reference keeps as they are. LaTeX tables are left out, since the CSV files make them.
+    """Files of the results that a reference keeps as they are. LaTeX is left out, since the CSV files have the numbers.
 
     Of ``sensitivity`` and ``numbers.json`` only scales with every experiment are sure to have both, for the manuscript.
     """
@@ -225,11 +226,11 @@ def pictures_to_keep(settings: Settings) -> list[str]:
 
 
 def keep(settings: Settings) -> None:
-    """Keep rows, tables, claims, figures and provenance in the reference folders, and show one scale's claims in the READMEs.
+    """Keep rows, tables, claims, figures and provenance of a scale, and show the claims of one scale in the READMEs.
 
     Raises:
-        UserError: if the runs are no reproducible set, a result is missing, or a README has no place for the claims. The
-            committed reference stays as it was.
+        UserError: if the runs are no reproducible set, a result is missing, or a README has no place for the claims.
+            The committed reference stays as it was.
     """
     source = reading.results(settings)
     target, pictures = reading.REFERENCE / settings.scale, Path("figures/reference", settings.scale)

@@ -17,9 +17,9 @@ def trace(path: Path | str) -> dict[str, Any]:
     """The chain behind a file or run folder, as plain values.
 
     Returns:
-        ``file``; ``files``, the file and recursively those that it was made from, each once, with its state and the command
-        that made it; ``runs``, those behind any of these files, grouped by experiment. Of a committed file also ``summary``,
-        the file that was kept with it, and what that says of all runs.
+        ``file``; ``files``, the file and recursively those that it was made from, each once, with its state and the
+        command that made it; ``runs``, those behind any of these files, grouped by experiment. Of a committed file also
+        ``summary``, the file that was kept with it, and what that says of all runs.
 
     Raises:
         UserError: if there is no such file, or no record of it.
@@ -167,28 +167,29 @@ def tree(chain: Mapping[str, Any]) -> str:
     shown: set[str] = set()
 
     def below(made: list[dict[str, Any]], depth: int) -> Iterator[str]:
-        """Files that one command made, and what is behind them; a command that was shown above is not followed again."""
-        yield from (f"{'  ' * depth}{_stated(file)}" for file in made)
+        """Files that one command made, and what is behind them. A command is followed once."""
+        indent = "  " * depth
+        yield from (f"{indent}{_stated(file)}" for file in made)
         if (command := made[0].get("command")) is None:
             return
         on = made[0]["made_on"]
         dirty = " with uncommitted changes" if on["dirty"] else ""
-        again = (
-            " (above)"
-            if command in shown
-            else f" at commit {(on['commit'] or 'unknown')[:12]}{dirty}, {made[0]['time']}"
-        )
-        yield f"{'  ' * depth}<- {command}{again}"
+        when = f"at commit {(on['commit'] or 'unknown')[:12]}{dirty}, {made[0]['time']}"
+        yield f"{indent}<- {command} {'(above)' if command in shown else when}"
         if command in shown:
             return
         shown.add(command)
-        by_command: dict[str, list[dict[str, Any]]] = {}
+        groups: dict[str, list[dict[str, Any]]] = {}
         for source in made[0]["inputs"]:
-            file = files.get(source["path"], {}) | source  # of this state it was read
-            by_command.setdefault(file.get("command", file["path"]), []).append(file)
-        for group in by_command.values():
+            file = files.get(source["path"], {}) | source  # in the state in which it was read
+            groups.setdefault(file.get("command", ""), []).append(file)
+        leaves = groups.pop("", [])
+        yield from (f"{indent}    {_stated(file)}" for file in leaves if file["state"] != "as recorded")
+        if whole := [file["path"] for file in leaves if file["state"] == "as recorded"]:
+            yield f"{indent}    {', '.join(whole)}"
+        for group in groups.values():
             yield from below(group, depth + 2)
-        yield from (f"{'  ' * (depth + 2)}{_runs(count)} of {room}" for room, count in made[0]["runs"].items())
+        yield from (f"{indent}    {_runs(count)} of {room}" for room, count in made[0]["runs"].items())
 
     tops = chain["files"][:1] if "command" in chain["files"][0] else chain["files"]
     lines = [line for file in tops for line in below([file], 0)]

@@ -1,13 +1,13 @@
-"""Check that nothing has changed: hash a scale's data, runs, tables, figures and manuscript, and compare with the records.
+"""Check that nothing has changed: hash a scale's data, runs and outputs, and compare with the records.
 
-*Drift* is a file that differs from its record, is missing, or was made from something that has changed since. It can no longer
-be traced to what made it. Each is named with a remedy, and the exit code is 1.
+*Drift* is a file that differs from its record, is missing, or was made from something that has changed since. It can no
+longer be traced to what made it. Each is named with a remedy, and the exit code is 1.
 
-A *notice* tells the reader something that no file contradicts. The exit code stays 0. Notices are: runs made by other code than
-is here now, runs made with uncommitted changes, files from before files were hashed or records were kept, files without a
-record, and leftovers of a write that was cut off. Other code is no drift, because the run is whole and says which code made it;
-otherwise every edit of a training script would condemn intact results. The workflow, which compares code too, makes such runs
-anew.
+A *notice* tells the reader something that no file contradicts. The exit code stays 0. Notices are: runs made by other
+code than is here now, runs made with uncommitted changes, files from before files were hashed or records were kept,
+files without a record, and leftovers of a write that was cut off. Other code is no drift, because the run is whole and
+says which code made it; otherwise every edit of a training script would condemn intact results. The workflow, which
+compares code too, makes such runs anew.
 """
 
 import json
@@ -108,7 +108,7 @@ def data_sets(settings: Settings) -> list[str]:
 
 
 def known_data(settings: Settings) -> dict[str, str]:
-    """Files of the data sets in use -> published SHA-256. CelebA has none; its files are compared with what the runs saw."""
+    """Files of the data sets in use -> published SHA-256. CelebA has none; what its runs saw counts instead."""
     from experiments.data import mnist, orl_faces
 
     known = {f"mnist/{name}": checksum for name, checksum in mnist.CHECKSUMS.items()}
@@ -132,7 +132,7 @@ def _run_folders(settings: Settings, report: Report) -> list[Path]:
 
 
 def _run(folder: Path, report: Report, data: dict[str, str]) -> None:
-    """Add the checks of one run. Data without a published checksum are added to `data` with the checksum that the run saw."""
+    """Add the checks of one run. Data without a published checksum are added to `data` as the run saw them."""
     from experiments.runs.folder import config_hash
 
     place = str(folder.parent.parent)
@@ -162,7 +162,8 @@ def _run(folder: Path, report: Report, data: dict[str, str]) -> None:
     for name, checksum in provenance["data"].items():
         if data.setdefault(name, checksum) != checksum:
             report.drift.append(
-                f"{folder / 'provenance.json'}: expected {name} {data[name][:DIGITS]}, found {checksum[:DIGITS]}; {remedy}"
+                f"{folder / 'provenance.json'}: expected {name} {data[name][:DIGITS]}, "
+                f"found {checksum[:DIGITS]}; {remedy}"
             )
     if provenance["dirty"]:
         report.note(place, "runs made with uncommitted changes")

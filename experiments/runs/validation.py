@@ -15,7 +15,7 @@ class _Loader(yaml.SafeLoader):
     """YAML's safe loader, which refuses a key that is given twice instead of keeping the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]  # type: ignore[no-untyped-call]
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         repeated = [key for position, key in enumerate(keys) if key in keys[:position]]
         if repeated:
             raise yaml.MarkedYAMLError(problem=f"key {repeated[0]} is given twice", problem_mark=node.start_mark)

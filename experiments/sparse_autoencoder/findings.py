@@ -1,4 +1,4 @@
-"""What the autoencoder runs say: the tuned lambda, the frontier of fixed lambdas, and every method's place beside it."""
+"""What the autoencoder runs say: the tuned lambda, the frontier of fixed lambdas, and each method's place beside it."""
 
 from functools import cached_property
 from math import comb
@@ -13,7 +13,6 @@ from experiments.evidence.summaries import (
     DIVERGED,
     at_epochs,
     by_method_and_epoch,
-    failed_runs,
     failure,
     mean_of_all,
     methods_of,
@@ -72,13 +71,11 @@ class Findings:
     def final_means(self) -> pd.DataFrame:
         """Mean over seeds of every number at the last epoch, by method; NaN for a method with a run that diverged."""
         numbers = self.final.select_dtypes("number").columns.drop(["seed", "epoch"])
-        means = self.final.groupby("method", sort=False)[list(numbers)].agg(lambda values: values.mean(skipna=False))
-        whole = [failed_runs(self.rows, str(method)) == 0 for method in means.index]
-        return means[whole].reindex(means.index)
+        return self.final.groupby("method", sort=False)[list(numbers)].agg(lambda values: values.mean(skipna=False))
 
     @cached_property
     def tuned_lambda(self) -> str:
-        """The fixed method with the highest mean PCC on the validation digits at the last epoch, of those that never diverge.
+        """The fixed method with the highest mean PCC on validation digits at the last epoch, if no run of it diverged.
 
         Raises:
             UserError: if every fixed lambda diverges.
@@ -100,19 +97,16 @@ class Findings:
     def beside_the_frontier(self) -> pd.DataFrame:
         """Every method's final place beside the frontier that the fixed lambdas of the same seed draw.
 
-        Error and PCC of the frontier at a method's L1 norm are interpolated between the lambdas: the logarithm of the error,
-        and the PCC, linearly in the logarithm of the L1 norm. Rows where the code is sparser or denser than on the whole
-        grid have no frontier beside them and are NaN, and so are runs that diverged. The run of a lambda that diverged draws
-        no part of the frontier of its seed.
+        Error and PCC of the frontier at a method's L1 norm are interpolated between the lambdas: the logarithm of the
+        error, and the PCC, linearly in the logarithm of the L1 norm. Rows where the code is sparser or denser than on
+        the whole grid have no frontier beside them and are NaN, and so are runs that diverged. The run of a lambda that
+        diverged draws no part of the frontier of its seed.
 
-        Columns: method, seed, ``error_ratio`` (test error over the frontier's; below 1 is better), ``pcc_gain`` (test PCC
-        minus the frontier's, percentage points) and ``left_out`` (the lambdas of the seed that diverged, in words).
+        Columns: method, seed, ``error_ratio`` (test error over the frontier's; below 1 is better), ``pcc_gain`` (test
+        PCC minus the frontier's, percentage points) and ``left_out`` (the lambdas of the seed that diverged, in words).
         """
         parts = []
         for seed, runs in self.final.groupby("seed"):
-            runs = runs.copy()
-            diverged = runs["verdict"] == DIVERGED
-            runs.loc[diverged, ["test_l1", "test_mse", "test_pcc"]] = np.nan
             fixed = runs["method"].str.startswith(LAMBDA)
             line = runs[fixed & (runs["test_l1"] > DEAD)].sort_values("test_l1")
             log_l1 = np.log(line["test_l1"].to_numpy())
@@ -121,12 +115,12 @@ class Findings:
             error = np.exp(_interpolated(ours, log_l1, np.log(line["test_mse"].to_numpy())))
             pcc = _interpolated(ours, log_l1, line["test_pcc"].to_numpy())
             places = {"error_ratio": runs["test_mse"] / error, "pcc_gain": runs["test_pcc"] - pcc}
-            places["left_out"] = ", ".join(runs[fixed & diverged]["method"])
+            places["left_out"] = ", ".join(runs[fixed & (runs["verdict"] == DIVERGED)]["method"])
             parts.append(runs[["method"]].assign(seed=seed, **places))
         return pd.concat(parts, ignore_index=True)
 
     def trials_to_match(self, method: str) -> int | None:
-        """Runs that a random search over the grid needs until its expected PCC is that of a method; None if it never is.
+        """Runs that a random search over the grid needs until its expected PCC is a method's; None if it never is.
 
         A method with a run that diverged scores 0: it reconstructs nothing that could be classified.
         """
@@ -151,7 +145,7 @@ class Findings:
         return mean_over_seeds(loss(SOFTADAPT) - loss(tuned))
 
     def pcc(self, *, report: int, ours: str = SOFTADAPT, theirs: str = "") -> Estimate:
-        """PCC on the test digits at a report epoch, `ours` minus `theirs` (the tuned lambda if not named), paired by seed."""
+        """PCC on test digits at a report epoch, `ours` minus `theirs`, by default the tuned lambda; paired by seed."""
         epoch, theirs = self.settings.report_epochs[report], theirs or self.tuned_lambda
         if failed := failure(self.rows, "above", ours, theirs):
             return failed
@@ -174,8 +168,8 @@ class Findings:
     def frontier(self, *, measure: str = "error_ratio", ours: str = SOFTADAPT, theirs: str = "") -> Estimate:
         """A method's final place beside the frontier of fixed lambdas, by seed (see `beside_the_frontier`).
 
-        With `theirs`, compared with another method's place: as a quotient of error ratios, or a difference of PCC gains. No
-        estimate if a run lies beyond the grid, where there is no frontier to compare with.
+        With `theirs`, compared with another method's place: as a quotient of error ratios, or a difference of PCC
+        gains. No estimate if a run lies beyond the grid, where there is no frontier to compare with.
         """
         if failed := failure(self.rows, "below" if measure == "error_ratio" else "above", ours, theirs):
             return failed
@@ -186,7 +180,7 @@ class Findings:
         return mean_of_all(values)
 
     def tables(self) -> dict[str, pd.DataFrame]:
-        """Table 3, what a single score hides beside it, and every method's place beside the frontier of fixed lambdas."""
+        """Table 3 with what a single score hides, and every method's place beside the frontier of fixed lambdas."""
         measures = [
             "test_pcc",
             "test_mse",
@@ -238,7 +232,7 @@ class Findings:
         }
 
     def _nearest_lambda(self) -> str:
-        """The fixed method whose L1 norm is nearest to SoftAdapt's, in the logarithm; the tuned one if SoftAdapt diverged."""
+        """The fixed method with the L1 norm nearest to SoftAdapt's by logarithm; the tuned one if SoftAdapt diverged."""
         norms = self.final_means["test_l1"]
         if np.isnan(norms[SOFTADAPT]):
             return self.tuned_lambda
@@ -256,8 +250,8 @@ def _interpolated(x: np.ndarray, line_x: np.ndarray, line_y: np.ndarray) -> np.n
 def expected_best_of(trials: int, chosen_by: np.ndarray, judged_by: np.ndarray) -> float:
     """Expected score of the best of so many different lambdas drawn from the grid.
 
-    The one with the highest score of `chosen_by` (G,) is chosen, and its score of `judged_by` (G,) counts. Exact: of the
-    C(G, n) draws, the lambda of rank r (0 is the best) is the best in C(G - 1 - r, n - 1).
+    The one with the highest score of `chosen_by` (G,) is chosen, and its score of `judged_by` (G,) counts. Exact: of
+    the C(G, n) draws, the lambda of rank r (0 is the best) is the best in C(G - 1 - r, n - 1).
     """
     size = len(chosen_by)
     ranked = judged_by[np.argsort(-chosen_by, kind="stable")]

@@ -1,4 +1,4 @@
-"""Figure of the audit of costs: what SoftAdapt adds to a step, against the scatter of steps and the published values."""
+"""Figure of the audit of costs: what SoftAdapt adds to a step, beside the scatter of steps and the published values."""
 
 import numpy as np
 

@@ -48,9 +48,9 @@ class Findings:
     def shares(self, experiment: str, by: By) -> np.ndarray:
         """Per pair (n,), the time that SoftAdapt adds as a share of a step with fixed weights.
 
-        By ``steps``, a step of SoftAdapt over the fixed one of its pair, minus 1. By ``calls``, SoftAdapt's call less the
-        fixed one of its pair, over the median fixed step: the scatter of the steps then stays outside the difference, and
-        in the median of hundreds it is small against that of the calls.
+        By ``steps``, a step of SoftAdapt over the fixed one of its pair, minus 1. By ``calls``, SoftAdapt's call less
+        the fixed one of its pair, over the median fixed step: the scatter of the steps then stays outside the
+        difference, and in the median of hundreds it is small against that of the calls.
         """
         pairs = self.times(experiment, _TIMED_BY[by])
         if by == "steps":

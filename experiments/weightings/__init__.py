@@ -1,10 +1,10 @@
-"""Weighting rules on one footing: modules whose ``forward(losses)`` takes named losses and returns the total.
+"""Weighting rules: modules whose ``forward(losses)`` takes named losses and returns their weighted sum.
 
-A rule is one file here. It defines ``Settings``, a pydantic model with a field ``rule`` equal to the file's name, and
-``Settings.build(context)``, which returns the module for the loss components that the context names. The module keeps its
-current weights in a buffer ``weights``, all its state in ``state_dict``, and what it learns by gradients in parameters,
-which the experiment hands to the optimiser of the network. It leaves torch's global random generator alone, so that
-every rule sees the same data in the same order (`experiments.weightings._random_stream`).
+A rule is one file here. It defines ``Settings``, a pydantic model with a field ``rule`` equal to the file's name.
+``Settings.build(context)`` returns the module for the loss components that the context names. The module keeps its
+current weights in a buffer ``weights``, all its state in ``state_dict``, and what it learns by gradients in
+parameters, which the experiment gives to the optimiser of the network. It does not draw from torch's global random
+generator, so that every rule sees the same data in the same order (`experiments.weightings._random_stream`).
 """
 
 from collections.abc import Iterable, Sequence

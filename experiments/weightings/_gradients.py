@@ -1,4 +1,4 @@
-"""Gradients of single loss components, for the rules that look at them."""
+"""Gradients of single loss components, for rules that use gradients."""
 
 from collections.abc import Sequence
 
@@ -9,13 +9,13 @@ from softadapt.ranks import mean_over_ranks
 
 
 def component_gradients(values: Sequence[Tensor], shared: Sequence[Tensor]) -> Tensor:
-    """Gradient of every component with respect to all shared parameters, flattened; the graph is kept.
+    """Return the gradient of every component with respect to all shared parameters, flattened. The graph is kept.
 
-    In data-parallel training the gradients are the means over the ranks, as the losses are.
+    In data-parallel training the gradients are means over the ranks, as the losses are.
 
     Args:
-        values: K scalar losses.
-        shared: the parameters, P numbers in all. A component that does not depend on one has the gradient zero there.
+        values: K scalar losses. shared: the parameters, P numbers in all. Where a component does not depend on a
+        parameter, its gradient is zero.
 
     Returns:
         (K, P), detached.

@@ -1,4 +1,4 @@
-"""What rules share that look at the losses of this call and of the one before."""
+"""Base class for rules that compare the current losses with the previous call's."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,10 +7,10 @@ from torch import Tensor, nn
 
 
 class FromPreviousLosses(nn.Module):
-    """``sum_k w_k f_k`` with weights from the last two losses of every component; equal at the first call.
+    """``sum_k w_k f_k`` with weights from the last two losses of every component, equal weights at the first call.
 
-    Where a rule is undefined, as the ratio 0/0 of a component that has vanished, every weight stays as it was: a softmax
-    of one NaN is NaN throughout, and training would go on with it silently.
+    A rule may be undefined, as for the ratio 0/0 of a component that has become zero. All weights then stay as they
+    were: a softmax with one NaN is NaN throughout, and training would go on with it silently.
 
     Args:
         names: of the K loss components.
@@ -29,7 +29,7 @@ class FromPreviousLosses(nn.Module):
         self.register_buffer("calls", torch.zeros((), dtype=torch.int64))
 
     def rule(self, values: Tensor, previous: Tensor) -> Tensor:
-        """New weights (K,) from the losses of this call and of the last, (K,) each."""
+        """Return new weights (K,) from the losses (K,) of this call and those of the previous call."""
         raise NotImplementedError
 
     def forward(self, losses: Mapping[str, Tensor]) -> Tensor:

@@ -1,4 +1,4 @@
-"""A random stream of a rule's own, saved with its state."""
+"""A random stream that belongs to one rule and is saved with its state."""
 
 import zlib
 from collections.abc import Sequence
@@ -10,8 +10,9 @@ from torch import Tensor, nn
 class RandomStream(nn.Module):
     """A generator on the CPU that is part of ``state_dict``.
 
-    It is seeded by torch's initial seed, that of the run, and by the names of the components, so that the rules of two
-    networks draw apart. Draws from it leave torch's global generator, which orders the data, as it was.
+    Its seed is made from torch's initial seed, which is the run's, and from the names of the components, so that the
+    rules of two networks draw different numbers. Draws from it do not change torch's global generator, which orders
+    the data.
 
     Args:
         names: of the loss components.

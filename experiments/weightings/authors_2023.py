@@ -1,20 +1,23 @@
-"""The rule of the SoftAdapt package that the authors published in 2023, which is not the publication's.
+"""The rule of the package that SoftAdapt's authors published in 2023. It differs from the paper's.
 
 Over the last five losses L_k(0), ..., L_k(4), oldest first,
 
     s_k = -25/12 L_k(0) + 4 L_k(1) - 3 L_k(2) + 4/3 L_k(3) - 1/4 L_k(4)
     w_k = m_k e_k / (sum_j m_j e_j + 1e-8),    e_k = exp(beta (s_k - max_j s_j))
 
-with m_k the mean of the five ("loss_weighted") or 1 ("original"), and s_k / sum_j s_j for s_k to normalize. Odd about it:
+with m_k the mean of the five losses ("loss_weighted") or 1 ("original"). To normalize, s_k / sum_j s_j replaces s_k.
+Differences from the paper:
 
-* the stencil is the *forward* difference of order 4, hence the slope at the *oldest* loss, four steps ago;
-* normalisation divides by the *signed* sum: while losses fall, the sum is negative and the order of the slopes reversed;
-  a sum of zero gives NaN;
-* beta (s - max s) is positive for beta < 0, and overflows where slopes differ by more than about 89 / abs(beta) in float32.
+* The stencil is the *forward* difference of order 4. It gives the slope at the *oldest* loss, four steps ago.
+* Normalisation divides by the *signed* sum. While losses fall, the sum is negative and reverses the order of the
+  slopes; a sum of zero gives NaN.
+* beta (s - max s) is positive for beta < 0. It overflows where slopes differ by more than about 89 / abs(beta) in
+  float32.
 
-Where the rule is NaN or infinite, the last finite weights stay here; losses that are all zero get weights that are all zero,
-as there. The package is called by hand, with as many losses as the user likes; here the weights are refreshed at every call
-from the last five, and equal until there are five. It has no loss-weighted variant with normalized slopes.
+Where the rule is NaN or infinite, this module keeps the last finite weights. Losses that are all zero get weights
+that are all zero, as in the package. The package is called by hand, with as many losses as the user likes; this
+module refreshes the weights at every call from the last five losses, and they are equal until there are five. The
+package has no loss-weighted variant with normalized slopes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -80,7 +83,7 @@ class Authors2023(nn.Module):
 
 
 class Settings(Strict):
-    """Options of the rule ``authors_2023``; beta is the package's, the variant that of this repository's default."""
+    """Options of the rule ``authors_2023``. Its default beta is the package's, its default variant this repository's."""
 
     rule: Literal["authors_2023"]
     variant: Literal["loss_weighted", "original"] = "loss_weighted"

@@ -4,7 +4,7 @@ Liu, Johns and Davison, "End-to-end multi-task learning with attention" (CVPR 20
 
     w_k = K exp(r_k / T) / sum_j exp(r_j / T),    r_k = L_k(t - 1) / L_k(t - 2)
 
-with equal weights in the first two epochs. Like SoftAdapt it favours the component that falls least, by ratios.
+with equal weights in the first two epochs. Like SoftAdapt, it favours the component that falls least; it uses ratios.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ class DynamicWeightAverage(nn.Module):
     Args:
         names: of the loss components.
         temperature: T; larger is closer to equal weights.
-        steps_per_epoch: calls whose mean is the loss of an epoch.
+        steps_per_epoch: number of calls whose mean is the loss of an epoch.
     """
 
     weights: Tensor
@@ -38,7 +38,7 @@ class DynamicWeightAverage(nn.Module):
         self.steps_per_epoch = steps_per_epoch
         self.register_buffer("weights", torch.ones(len(names)))
         self.register_buffer("sums", torch.zeros(len(names)))
-        self.register_buffer("averages", torch.zeros(2, len(names)))  # of the last two epochs, older first
+        self.register_buffer("averages", torch.zeros(2, len(names)))  # of the last two epochs, the older one first
         self.register_buffer("calls", torch.zeros((), dtype=torch.int64))
 
     def forward(self, losses: Mapping[str, Tensor]) -> Tensor:
@@ -51,7 +51,7 @@ class DynamicWeightAverage(nn.Module):
 
     def _weights_of_the_epoch(self) -> Tensor:
         older, newer = self.averages
-        # A component that has vanished for good, as a hinge may, has the ratio 0/0 and no descent: 1.
+        # A component that stays zero, as a hinge may, has the ratio 0/0. It does not fall, so its ratio is 1.
         ratios = torch.nan_to_num(newer / older, nan=1.0)
         weights = len(self.names) * torch.softmax(ratios / self.temperature, dim=0)
         return torch.where(self.calls >= 2 * self.steps_per_epoch, weights, 1.0)

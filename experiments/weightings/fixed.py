@@ -1,4 +1,4 @@
-"""Fixed weights: what SoftAdapt is compared with, and what a grid search tunes."""
+"""Fixed weights, with which SoftAdapt is compared and which a grid search tunes."""
 
 from collections.abc import Mapping
 from typing import Annotated, Literal

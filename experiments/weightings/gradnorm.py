@@ -1,13 +1,14 @@
-"""GradNorm: weights that bring the components' gradients to one norm, up to their rates of training.
+"""GradNorm: weights that give all components gradients of similar norm, adjusted for how fast each component trains.
 
-Chen, Badrinarayanan, Lee and Rabinovich, "GradNorm: gradient normalization for adaptive loss balancing in deep multitask
-networks" (ICML 2018, arXiv 1711.02257), equations 1 and 2. With G_k = w_k |grad f_k| over the shared parameters, the
-inverse rate of training r_k = (f_k / f_k(0)) / mean_j (f_j / f_j(0)) and the asymmetry a, the weights minimise
+Chen, Badrinarayanan, Lee and Rabinovich, "GradNorm: gradient normalization for adaptive loss balancing in deep
+multitask networks" (ICML 2018, arXiv 1711.02257), equations 1 and 2. With G_k = w_k |grad f_k| over the shared
+parameters, the inverse rate of training r_k = (f_k / f_k(0)) / mean_j (f_j / f_j(0)) and the asymmetry a, the weights
+are to minimise
 
     sum_k |G_k - mean_j(G_j) r_k^a|        (the second term held constant)
 
-by the optimiser of the network. They are kept positive with sum K by w = K softmax(v), in place of a division after each
-step.
+The optimiser of the network minimises this. w = K softmax(v) keeps the weights positive with sum K; the publication
+divides by their sum after each step instead.
 """
 
 from collections.abc import Mapping
@@ -22,11 +23,11 @@ from experiments.weightings._gradients import component_gradients
 
 
 class GradNorm(nn.Module):
-    """``sum_k w_k f_k``, and a term that is zero and carries the gradient of the weights.
+    """``sum_k w_k f_k``, plus a term whose value is zero and whose gradient trains the weights.
 
     Args:
         context: of the loss; `shared` are the parameters whose gradients are compared.
-        asymmetry: a; 0 asks for equal norms, more lets slow components have larger gradients.
+        asymmetry: a; 0 asks for equal norms, a larger value lets slow components have larger gradients.
     """
 
     weights: Tensor

@@ -1,8 +1,9 @@
 """Weights from the inner products of the components' gradients, by TorchJD.
 
-Quinton and Rey, "Jacobian descent for multi-objective optimization" (arXiv 2406.16232): UPGrad projects each gradient onto
-the cone of directions that raise no component, and averages. MGDA (Desideri 2012) takes the shortest vector of the
-gradients' convex hull. Both weigh the gradients, hence the losses, by a function of their Gramian J J^T alone.
+Quinton and Rey, "Jacobian descent for multi-objective optimization" (arXiv 2406.16232): UPGrad projects each gradient
+onto the cone of directions that raise no component, and averages the projections. MGDA (Desideri 2012) takes the
+shortest vector in the convex hull of the gradients. In both, the weights of the losses depend on the Gramian J J^T of
+the gradients alone.
 """
 
 from collections.abc import Mapping

@@ -1,10 +1,10 @@
-"""What NequIP calls SoftAdapt: differences over their L2 norm, and the user's coefficients inside the rule.
+"""What NequIP calls SoftAdapt: differences divided by their L2 norm, with the user's coefficients inside the rule.
 
     w_k = c_k exp(beta d_k) / sum_j c_j exp(beta d_j),    d_k = s_k / |s|_2,    s_k = L_k(t) - L_k(t - 1)
 
-Public code of the mir-group. Odd about it: the norm is L2, where section 3.1.3 of the publication takes L1, so that d_k is
-larger, by up to the square root of K; and prior coefficients c_k take the place of the f_k of equation 4. Differences that
-are all zero have no direction, and the weights stay.
+Public code of the mir-group. Two things differ from the paper. The norm is L2, where section 3.1.3 takes L1, so that
+d_k is larger, by up to the square root of K. Prior coefficients c_k take the place of the f_k of equation 4.
+Differences that are all zero have no direction; the weights then stay as they were.
 """
 
 from typing import Annotated, Literal
@@ -19,7 +19,7 @@ from experiments.weightings._previous_losses import FromPreviousLosses
 
 
 class NequIP(FromPreviousLosses):
-    """The rule above; its weights sum to 1, and start at the coefficients.
+    """The rule above. Its weights sum to 1 and start in proportion to the coefficients.
 
     Args:
         context: of the loss.
@@ -37,14 +37,14 @@ class NequIP(FromPreviousLosses):
         self.weights.copy_(self.coefficients / self.coefficients.sum())
 
     def rule(self, values: Tensor, previous: Tensor) -> Tensor:
-        """softmax(beta s / |s|) times the coefficients, renormalised, (K,)."""
+        """Return softmax(beta s / |s|) times the coefficients, renormalised, (K,)."""
         differences = values - previous
         weights = self.coefficients * torch.softmax(self.beta * differences / differences.norm(), dim=0)
         return weights / weights.sum()
 
 
 class Settings(Strict):
-    """Options of the rule ``nequip``; its documentation's example has beta 1.1."""
+    """Options of the rule ``nequip``. The default beta is that of the example in NequIP's documentation."""
 
     rule: Literal["nequip"]
     beta: Annotated[float, Field(allow_inf_nan=False)] = 1.1

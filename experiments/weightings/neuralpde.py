@@ -2,10 +2,10 @@
 
     w_k = K exp(alpha c_k) / sum_j exp(alpha c_j),    c_k = (L_k(t) - L_k(t - 1)) / L_k(t - 1)
 
-Public code of SciML. Odd about it: since c_k is PhysicsNeMo's ratio less 1, and a softmax does not see a constant, it is
-the rule ``physicsnemo`` with an inverse temperature; the two agree exactly at alpha 1 and in their order at any positive
-alpha. The publication's differences are not divided by the loss. A component that was zero at the last call has no
-relative change, and the weights stay.
+Public code of SciML. The paper's differences are not divided by the loss. c_k is the ratio of the rule
+``physicsnemo`` less 1, and a softmax ignores a constant. This is therefore that rule with an inverse temperature: the
+two agree exactly at alpha 1, and in their order at any positive alpha. A component that was zero at the previous call
+has no relative change; the weights then stay as they were.
 """
 
 from typing import Annotated, Literal
@@ -31,12 +31,12 @@ class NeuralPDE(FromPreviousLosses):
         self.alpha = alpha
 
     def rule(self, values: Tensor, previous: Tensor) -> Tensor:
-        """K softmax(alpha (L_t - L_(t-1)) / L_(t-1)), (K,)."""
+        """Return K softmax(alpha (L_t - L_(t-1)) / L_(t-1)), (K,)."""
         return len(values) * torch.softmax(self.alpha * (values - previous) / previous, dim=0)
 
 
 class Settings(Strict):
-    """Options of the rule ``neuralpde``; the default is a choice of this repository, beta of the other rules."""
+    """Options of the rule ``neuralpde``. The default alpha is this repository's choice: the beta of the other rules."""
 
     rule: Literal["neuralpde"]
     alpha: Annotated[float, Field(allow_inf_nan=False)] = 0.1

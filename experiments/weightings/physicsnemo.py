@@ -2,10 +2,10 @@
 
     w_k = K exp(r_k) / sum_j exp(r_j),    r_k = L_k(t) / L_k(t - 1)
 
-NVIDIA's public code. Odd about it: there is no beta, and no rate of change in the units of the loss. It is dynamic weight
-average at temperature 1 with steps for epochs, blind to the scale of a component, where SoftAdapt's differences are ruled
-by it. In training the ratios are close to 1, hence the weights close to equal. A component that was zero at the last
-call has no finite ratio, and the weights stay.
+NVIDIA's public code. It has no beta, and its rate of change does not have the units of the loss. It is dynamic weight
+average at temperature 1 with steps in place of epochs. Ratios ignore the scale of a component, while SoftAdapt's
+differences depend on it. In training the ratios are close to 1, so the weights are close to equal. A component that
+was zero at the previous call has no finite ratio; the weights then stay as they were.
 """
 
 from typing import Literal
@@ -21,7 +21,7 @@ class PhysicsNeMo(FromPreviousLosses):
     """The rule above; its weights sum to K."""
 
     def rule(self, values: Tensor, previous: Tensor) -> Tensor:
-        """K softmax(L_t / L_(t-1)), (K,)."""
+        """Return K softmax(L_t / L_(t-1)), (K,)."""
         return len(values) * torch.softmax(values / previous, dim=0)
 
 

@@ -1,7 +1,8 @@
-"""Random loss weighting: softmax of standard normal draws, anew at every step.
+"""Random loss weighting (RLW): a softmax of standard normal numbers, drawn anew at every step.
 
-Lin, Ye, Zhang and Tsang, "Reasonable effectiveness of random weighting: a litmus test for multi-task learning" (TMLR 2022,
-arXiv 2111.10603), the RLW with a normal distribution. A method that does not beat it has learned nothing about the losses.
+Lin, Ye, Zhang and Tsang, "Reasonable effectiveness of random weighting: a litmus test for multi-task learning" (TMLR
+2022, arXiv 2111.10603), in the variant with a normal distribution. A method that does not beat it gains nothing from
+the losses.
 """
 
 from collections.abc import Mapping, Sequence

@@ -5,7 +5,7 @@ Bischof and Kraus, "Multi-objective loss balancing for physics-informed deep lea
     b_k(t; t') = K exp(L_k(t) / (T L_k(t'))) / sum_j exp(L_j(t) / (T L_j(t')))
     w_k(t) = a (r w_k(t - 1) + (1 - r) b_k(t; 0)) + (1 - a) b_k(t; t - 1)
 
-with r drawn from a Bernoulli distribution: with probability 1 - E[r] the weights look back to the first loss.
+with r drawn from a Bernoulli distribution. With probability 1 - E[r] the weights look back to the first loss.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,13 +20,13 @@ from experiments.weightings._random_stream import RandomStream
 
 
 class ReLoBRaLo(nn.Module):
-    """``sum_k w_k f_k`` with the weights above; they sum to K, and are equal at the first call.
+    """``sum_k w_k f_k`` with the weights above, which sum to K and are equal at the first call.
 
     Args:
         names: of the loss components.
         temperature: T; larger is closer to equal weights.
         decay: a, the memory of the weights.
-        lookback: E[r], the probability of looking back one step only.
+        lookback: E[r], the probability of looking back one step only, not to the first loss.
     """
 
     weights: Tensor

@@ -1,11 +1,11 @@
-"""What the repository of ReLoBRaLo calls SoftAdapt: the softmax of the last differences, with a memory.
+"""What the repository of ReLoBRaLo calls SoftAdapt: a moving average of the softmax of the last differences.
 
     w_k(t) = a w_k(t - 1) + (1 - a) K exp(T s_k) / sum_j exp(T s_j),    s_k = L_k(t) - L_k(t - 1)
 
-The baseline in the public code of Bischof and Kraus (arXiv 2110.09813). With a = 0 it is equation 3 of SoftAdapt at beta T,
-times K. Odd about it: an exponential moving average, which the publication does not have, so that the order of the weights
-is that of a past of about 1 / (1 - a) steps; and T, called a temperature, multiplies. A step with a non-finite loss leaves
-the weights as they are.
+The baseline in the public code of Bischof and Kraus (arXiv 2110.09813). With a = 0 it is equation 3 of SoftAdapt at
+beta = T, times K. Two things are unusual. The exponential moving average is not in the paper; it makes the order of
+the weights depend on about the last 1 / (1 - a) steps. T is called a temperature but multiplies. A step with a
+non-finite loss leaves the weights as they are.
 """
 
 from typing import Annotated, Literal
@@ -32,7 +32,7 @@ class ReLoBRaLoSoftAdapt(FromPreviousLosses):
         self.temperature, self.decay = temperature, decay
 
     def rule(self, values: Tensor, previous: Tensor) -> Tensor:
-        """The average (K,) of the last weights and of K softmax(T (L_t - L_(t-1)))."""
+        """Return the average (K,) of the previous weights and K softmax(T (L_t - L_(t-1)))."""
         newest = len(values) * torch.softmax(self.temperature * (values - previous), dim=0)
         return self.decay * self.weights + (1 - self.decay) * newest
 
@@ -40,8 +40,8 @@ class ReLoBRaLoSoftAdapt(FromPreviousLosses):
 class Settings(Strict):
     """Options of the rule ``relobralo_softadapt``.
 
-    The defaults are a choice of this repository: T is SoftAdapt's beta, so that the memory is what differs, and the
-    memory is ten steps.
+    The defaults are a choice of this repository. T is SoftAdapt's beta, so that only the memory differs. The memory
+    is about ten steps.
     """
 
     rule: Literal["relobralo_softadapt"]

@@ -8,7 +8,7 @@ from softadapt import SoftAdapt
 
 
 class Settings(Strict):
-    """Options of the rule ``softadapt``; the meaning and the defaults are those of `softadapt.SoftAdapt`."""
+    """Options of the rule ``softadapt``, with the meaning and the defaults of `softadapt.SoftAdapt`."""
 
     rule: Literal["softadapt"]
     variant: Literal["loss_weighted", "original"] = "loss_weighted"

@@ -1,8 +1,8 @@
-"""SoftAdapt with each weight on another component: an ablation of what the weights' assignment contributes.
+"""SoftAdapt with each weight on another component: an ablation that asks whether it matters which weight goes where.
 
-In an IntroVAE training loop that the first author of SoftAdapt published later, the weights of the divergence and of the
-reconstruction end up on each other's component. Here the order of the weights is reversed, so that the first and the last
-component change places.
+In an IntroVAE training loop that the first author of SoftAdapt published later, the weights of the divergence and of
+the reconstruction end up on each other's component. This rule reverses the order of the weights, so that the first
+and the last component exchange theirs.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,11 +1,11 @@
-"""Uncertainty weighting: every component has a learned variance, which divides it.
+"""Uncertainty weighting: every component is divided by a learned variance.
 
 Kendall, Gal and Cipolla, "Multi-task learning using uncertainty to weigh losses for scene geometry and semantics" (CVPR
 2018, arXiv 1705.07115), equation 7 with s_k = log sigma_k^2:
 
     L = sum_k (exp(-s_k) f_k + s_k) / 2
 
-The s_k start at 0 and are learned by the optimiser of the network.
+The s_k start at 0, and the optimiser of the network trains them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,7 +33,7 @@ class UncertaintyWeights(nn.Module):
         self.register_buffer("weights", torch.full((len(names),), 0.5))
 
     def forward(self, losses: Mapping[str, Tensor]) -> Tensor:
-        """Return the weighted sum () of the named scalar losses, and half of the log-variances."""
+        """Return the weighted sum () of the named scalar losses, plus half the sum of the log-variances."""
         weights = torch.exp(-self.log_variances) / 2
         self.weights.copy_(weights.detach())
         return torch.dot(weights, torch.stack([losses[name] for name in self.names])) + self.log_variances.sum() / 2

@@ -1,17 +1,16 @@
 """Every measurement and every choice of tuned settings, on runs whose answers are worked out here by hand."""
 
-import json
 import math
 from itertools import combinations
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 
 import adapter
+import numpy as np
 import pytest
 import synthetic
 from adapter import NAMESAKES
-from scipy import stats
-from synthetic import NAN, SEEDS
+from synthetic import NAN
 
 
 @pytest.fixture
@@ -65,8 +64,10 @@ def test_descent_ratio(scale):
 
 
 def test_steps_by_step_size_follow_the_rule_of_the_verdicts(scale):
-    """At the middle step beta -1 takes 60 steps on the choosing starts and 100 on the judged ones, beta 0, which may not be
-    chosen, 10 and 10; plain descent takes 800 on the judged starts."""
+    """At the middle step beta -1 takes 60 steps on the choosing starts and 100 on the judged ones.
+
+    Beta 0, which may not be chosen, takes 10 and 10; plain descent takes 800 on the judged starts.
+    """
     sweep = adapter.findings(scale.write("gradient_descent"), "gradient_descent").sweep("rosenbrock", "fixed")
     for method, steps in (("original", 100), ("plain", 800)):
         row = sweep.quartiles(method).iloc[1]
@@ -217,8 +218,6 @@ def test_there_is_no_frontier_beyond_the_grid(scale, arguments):
 def test_expected_best_of_a_random_search():
     """Of (validation, test) (88, 80), (85, 90), (50, 60), (11, 10): one draw 60; of six pairs three hold the first
     lambda and two the second, (3 x 80 + 2 x 90 + 60) / 6 = 80; three draws (3 x 80 + 90) / 4 = 82.5; all of them 80."""
-    import numpy as np
-
     chosen_by, judged_by = np.array([85.0, 88, 50, 11]), np.array([90.0, 80, 60, 10])
     expected = [adapter.expected_best_of(trials, chosen_by, judged_by) for trials in (1, 2, 3, 4)]
     assert expected == pytest.approx([60, 80, 82.5, 80])
@@ -327,148 +326,3 @@ def test_step_overhead(scale, by, shares):
 def test_every_measurement_is_tested_here():
     text = Path(__file__).read_text(encoding="utf-8")
     assert not {name for name in adapter.measurement_names() if f'"{name}"' not in text}
-
-
-# --- the ledger --------------------------------------------------------------------------------------------------
-
-ENTRIES = [
-    {"id": "pcc", "measure": {"sparse_autoencoder.pcc": {"report": 3}}, "rule": {"above": 0.0}},
-    {"id": "frontier", "measure": {"sparse_autoencoder.frontier": {}}, "rule": {"below": 1.0}},
-    {
-        "id": "grid",
-        "measure": {"sparse_autoencoder.frontier": {"ours": "dynamic-weight-average"}},
-        "rule": {"below": 1.0},
-    },
-    {"id": "on", "measure": {"sparse_autoencoder.frontier": {"ours": "uncertainty"}}, "rule": {"below": 1.0}},
-    {"id": "beyond", "measure": {"sparse_autoencoder.frontier": {"ours": "gradnorm"}}, "rule": {"below": 1.0}},
-    {
-        "id": "descent",
-        "measure": {"gradient_descent.ratio": {"function": "rosenbrock", "step_rule": "fixed", "method": "original"}},
-        "rule": {"below": 1.0},
-    },
-    {
-        "id": "faces",
-        "measure": {"introvae.difference": {"part": "held_out", "measure": "psnr", "report": 3}},
-        "rule": {"above": 0.0},
-        "published": {"softadapt": 2.5},
-        "unit": "dB",
-        "figure": "somewhere",
-    },
-    {"id": "niqe", "measure": {"niqe_collapse.published_spread": {}}, "rule": {"artefact": 4.0}},
-    {"id": "no-artefact", "measure": {"niqe_collapse.published_spread": {}}, "rule": {"artefact": 2.0}},
-    {"id": "cluster", "rule": {"not testable": "needs a cluster"}},
-]
-
-
-def holm(p_values):
-    """Holm's step-down, written once more."""
-    corrected, highest = {}, 0.0
-    for rank, (name, p) in enumerate(sorted(p_values.items(), key=lambda item: item[1])):
-        highest = max(highest, min(1.0, p * (len(p_values) - rank)))
-        corrected[name] = highest
-    return corrected
-
-
-def test_the_ledger(scale):
-    """Verdicts, Holm within each experiment over the claims that have a p value, and effect sizes."""
-    ledger = adapter.ledger(scale.write(*scale.settings), ENTRIES)
-    assert ledger["verdict"].to_dict() == {
-        "pcc": "not reproduced",  # -7, far from 0
-        "frontier": "reproduced",
-        "grid": "inconclusive",  # 1.1, p of 0.034 before the correction
-        "on": "inconclusive",
-        "beyond": "inconclusive",
-        "descent": "inconclusive",  # seven of eight starts
-        "faces": "reproduced",
-        "niqe": "artefact",
-        "no-artefact": "inconclusive",
-        "cluster": "not testable",
-    }
-    tests = {
-        "pcc": ([-3, -8, -7, -9, -8], 0.0),
-        "frontier": ([0.5, 0.55, 0.6, 0.65, 0.7], 1.0),
-        "grid": ([1.0, 1.1, 1.1, 1.1, 1.2], 1.0),
-        "on": ([0.9, 1.1, 1.0, 1.05, 0.95], 1.0),
-    }
-    raw = {name: stats.ttest_1samp(observed, bound).pvalue for name, (observed, bound) in tests.items()}
-    assert raw["grid"] == pytest.approx(0.034, abs=0.001)
-    for name, p in holm(raw).items():
-        assert ledger.loc[name, "corrected_p"] == pytest.approx(p)
-    # others are families of their own: the sign test of seven below and one above, 2 (1 + 8) / 2^8; Student's t
-    assert ledger.loc["descent", "corrected_p"] == pytest.approx(18 / 256)
-    assert ledger.loc["faces", "corrected_p"] == pytest.approx(stats.ttest_1samp([1, 1.2, 1.4, 1.6, 1.8], 0).pvalue)
-    assert ledger.loc[["beyond", "niqe", "no-artefact", "cluster"], "corrected_p"].isna().all()
-    assert ledger.loc["pcc", "effect"] == pytest.approx(-7 / stdev([-3, -8, -7, -9, -8]))
-    assert ledger.loc["descent", "effect"] == pytest.approx((1 - 7) / 8)
-    row = ledger.loc["faces"]
-    assert row["measured"] == pytest.approx(1.4)
-    assert row["measured_low"] < 1.4 < row["measured_high"]
-    assert row[["published", "observations", "failed_runs", "unit", "rule", "figure"]].tolist() == [
-        "softadapt 2.5",
-        5,
-        "",
-        "dB",
-        "above 0.0",
-        "somewhere",
-    ]
-
-
-def test_seeds_without_scatter_decide_nothing(scale):
-    """SoftAdapt is better by 1 dB exactly, five times: one observation as far as anyone can tell."""
-    scale.final("introvae", "softadapt", "held_out_psnr", [19.0, 19.0, 19.0, 19.0, 19.0])
-    scale.final("introvae", "fixed", "held_out_psnr", [18.0, 18.0, 18.0, 18.0, 18.0])
-    row = adapter.ledger(scale.write("introvae"), [e for e in ENTRIES if e["id"] == "faces"]).loc["faces"]
-    assert row["measured"] == 1.0
-    assert row[["measured_low", "measured_high", "corrected_p", "effect"]].isna().all()
-    assert row["verdict"] == "inconclusive"
-
-
-# --- the manuscript's numbers ------------------------------------------------------------------------------------
-
-
-def test_numbers_of_the_manuscript(scale):
-    scale.final("sparse_autoencoder", "softadapt", "test_l1", [20, 20, 20, 20, 20])
-    settings = scale.write(*scale.settings)
-    adapter.write_ledger(settings, ENTRIES)
-    numbers = adapter.numbers(settings)
-    json.dumps(numbers, allow_nan=False)
-    assert numbers["scale"] == "made"
-    assert (numbers["tuned_method"], numbers["tuned_lambda"]) == ("lambda-0.01", 0.01)
-    sparse = numbers["autoencoder"]
-    assert sparse["trials_to_match"] == 2
-    # the error is (0.04 + 0.044 + 0.048 + 0.052 + 0.056) / 5
-    assert sparse["softadapt"] == pytest.approx(
-        {"test_mse": 0.048, "test_l1": 20, "test_active_share": 0.25, "test_pcc": 73}
-    )
-    assert sparse["tuned"] == pytest.approx(
-        {"test_mse": 0.04, "test_l1": 100, "test_active_share": 0.25, "test_pcc": 80}
-    )
-    assert sparse["mean"]["test_pcc"] == pytest.approx(10.8)
-    # 20 is nearer to 100 (a fifth) than to 1 (the twentyfold), though not in the difference
-    assert sparse["nearest_lambda"] == 0.01
-    assert sparse["nearest"] == sparse["tuned"]
-    assert numbers["classifier_accuracy"] == 98.5
-    assert numbers["niqe"] == synthetic.CLOSED_FORM | {"pooled": {"crops": 2.5}, "images": 4}
-    # 4 sweeps, 11 autoencoders and 3 IntroVAE by five seeds, 3 audits and the classifier
-    assert numbers["runs"] == 4 + 55 + 15 + 4
-    # each 2 s longer than training: sweeps and the last four 1 s, lambdas 10, the other seven 7 to 11, IntroVAE 30
-    seconds = 8 * 3 + 20 * 12 + 7 * (9 + 10 + 11 + 12 + 13) + 15 * 32
-    assert numbers["training_minutes"] == pytest.approx(seconds / 60)
-    assert numbers["claims"]["faces"]["measured"] == pytest.approx(1.4)
-    assert numbers["claims"]["faces"]["verdict"] == "reproduced"
-    assert numbers["claims"]["cluster"]["measured"] is None
-    assert numbers["verdicts"]["inconclusive"] == 5
-    assert numbers["provenance"]["commit"] == "c" * 40
-    assert numbers["provenance"]["machines"] == "a processor"
-    assert numbers["one_thread"] is True
-    assert numbers["settings"]["introvae"]["seeds"] == SEEDS
-
-
-def test_minutes_on_a_gpu_are_not_those_of_one_thread(scale):
-    settings = scale.write(*scale.settings)
-    path = Path("results/made/runs/introvae/fixed/seed-10/provenance.json")
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"gpu": "NVIDIA H100", "threads": 8}))
-    adapter.write_ledger(settings, ENTRIES)
-    numbers = adapter.numbers(settings)
-    assert numbers["one_thread"] is False
-    assert numbers["provenance"]["machines"] == "a processor and a processor with NVIDIA H100"

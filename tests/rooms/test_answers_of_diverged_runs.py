@@ -33,7 +33,13 @@ def goes_on(method, seed, epoch):
     return lambda scale: scale.go_on_with_nan(method, seed, epoch)
 
 
+def in_silence(method, seed, epoch):
+    """It goes on with finite numbers: a weight or a gradient was not."""
+    return lambda scale: scale.runs["sparse_autoencoder", method, seed].metrics.update(verdict="diverged")
+
+
 MANNERS = pytest.mark.parametrize("manner", [nan_then, ends_before, goes_on])
+ALL_MANNERS = pytest.mark.parametrize("manner", [nan_then, ends_before, goes_on, in_silence])
 
 
 # --- verdicts ----------------------------------------------------------------------------------------------------
@@ -140,7 +146,7 @@ DIGITS = claims(
 )
 
 
-@MANNERS
+@ALL_MANNERS
 def test_claims_on_the_autoencoder(scale, manner):
     manner("softadapt", 12, 3)(scale)
     ledger = adapter.ledger(scale.write("sparse_autoencoder"), DIGITS)
@@ -149,7 +155,7 @@ def test_claims_on_the_autoencoder(scale, manner):
     assert ledger[["measured", "measured_low", "measured_high", "corrected_p"]].isna().all(axis=None)
 
 
-@MANNERS
+@ALL_MANNERS
 def test_a_rival_that_diverges_loses(scale, manner):
     """Others are judged as ever: PCC -7, frontier 0.6."""
     for seed in (10, 11):
@@ -190,7 +196,7 @@ def test_both_that_diverge_decide_nothing(scale):
 # --- the grid of lambdas -----------------------------------------------------------------------------------------
 
 
-@MANNERS
+@ALL_MANNERS
 def test_a_lambda_that_diverges_leaves_the_frontier_of_its_seed(scale, manner):
     """Without lambda = 0.01 the error still is 0.16 (1 / 16)^(1 / 4) = 0.08 at an L1 norm of 10; the PCC of seed 12 is
     60 + 30 / 4 = 67.5 there, and SoftAdapt's 73 is 5.5 more, not 3. In other seeds nothing changes."""
@@ -207,7 +213,7 @@ def test_a_lambda_that_diverges_leaves_the_frontier_of_its_seed(scale, manner):
     assert gain.value == pytest.approx((5 + 1 + 5.5 + 2 + 4) / 5)
 
 
-@MANNERS
+@ALL_MANNERS
 def test_a_lambda_at_the_end_of_the_grid_that_diverges_shortens_the_frontier_of_its_seed(scale, manner):
     manner("lambda-0.001", 12, 3)(scale)
     settings = scale.write("sparse_autoencoder")
@@ -219,7 +225,7 @@ def test_a_lambda_at_the_end_of_the_grid_that_diverges_shortens_the_frontier_of_
     assert adapter.measure(settings, "sparse_autoencoder.frontier").value == pytest.approx(0.6)
 
 
-@MANNERS
+@ALL_MANNERS
 def test_a_lambda_that_diverges_is_not_the_tuned_one(scale, manner):
     """The next by validation is 0.001, of 85; four runs of 0.01 still have 88. A run that diverged is drawn, too: in
     seed 12 the mean of the grid is (90 + 0 + 60 + 10) / 4 = 40, and SoftAdapt's 73 is 33 more."""
@@ -265,6 +271,14 @@ def test_tables_of_the_autoencoder(scale, manner):
     assert methods["place"][methods["failed"] == 1].to_dict() == {"softadapt": "diverged", "lambda-0.1": "diverged"}
     assert methods.loc["softadapt", ["test_pcc", "error_ratio", "pcc_gain", "test_pcc_minus_fixed"]].isna().all()
     assert methods.loc["equal", "place"] == "worse"
+
+
+def test_a_run_that_diverged_in_silence_has_no_final_row_in_the_tables(scale):
+    in_silence("softadapt", 12, 8)(scale)
+    tables = adapter.tables(scale.write("sparse_autoencoder"), "sparse_autoencoder")
+    ours = tables["sparse_autoencoder"].set_index(["method", "epoch"]).loc["softadapt"]
+    assert ours["test_pcc"].isna().tolist() == [False, False, False, True]
+    assert ours["failed"].tolist() == [1] * 4
 
 
 def test_tables_of_introvae(scale):

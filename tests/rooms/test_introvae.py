@@ -220,3 +220,25 @@ def test_compiled_networks_keep_the_names_of_their_state(settings):
 )
 def test_verdicts_of_a_run(row, verdict):
     assert introvae.verdict(row) == verdict
+
+
+def test_batch_statistics_are_recomputed_over_mixed_images_each_once(tmp_path, made_faces, faces_config, monkeypatch):
+    """Faces are sorted by person: batches in file order would lack the variance between people."""
+    batches, originals = [], []
+
+    def recompute(networks, make, settings):
+        batches.append([batch.clone() for batch in make()])
+
+    def load(*arguments):
+        faces = load_faces(*arguments)
+        originals.append(torch.from_numpy(np.array(faces.train)).float() / 255)
+        return faces
+
+    monkeypatch.setattr(introvae, "recompute_batch_statistics", recompute)
+    monkeypatch.setattr(introvae, "load_faces", load)
+    run_room("introvae", "--config", faces_config, "--epochs", "4", "--output", tmp_path / "run")
+    seen, train = torch.cat(batches[0]), originals[0]
+    assert not torch.equal(seen, train)
+    assert sorted(image.sum().item() for image in seen) == sorted(image.sum().item() for image in train)
+    assert len(batches) == 4
+    assert all(torch.equal(torch.cat(batch), seen) for batch in batches)  # the same order at every report epoch

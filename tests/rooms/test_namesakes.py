@@ -4,6 +4,7 @@ import json
 import math
 from pathlib import Path
 
+import adapter
 import numpy as np
 import pandas as pd
 import pytest
@@ -168,15 +169,11 @@ def test_the_audit_writes_every_history_and_rule(audited):
 
 
 def test_the_findings_are_those_of_the_run(audited):
-    """Written for the analysis before the rooms; its names are those of the room's findings and figures."""
-    from experiments.analysis.measurements import Evidence, order_disagreement
-
-    from experiments.namesakes import figures, findings
-
     settings = load(audited)
     rules, count = list(settings.namesakes.rules), settings.namesakes.histories
-    audit = findings.Audit(settings)
-    table = findings.tables(settings)["namesakes"].set_index("rule")
+    adapter.gathered(settings, "namesakes")
+    audit = adapter.findings(settings, "namesakes")
+    table = audit.tables()["namesakes"].set_index("rule")
     assert table.index.tolist() == rules
     assert table.loc["PhysicsNeMo", "equal decay, scales 1 : 100"] == pytest.approx(0.5)
     assert (
@@ -185,10 +182,14 @@ def test_the_findings_are_those_of_the_run(audited):
         > table.loc["authors 2023, original", "first stalls, second falls"]
     )
     for rule in rules:
-        estimate = order_disagreement(Evidence(settings, {}), rule=rule)
+        estimate = audit.order_disagreement(rule=rule)
         assert estimate.count == count
-        assert estimate.value == pytest.approx(audit.random.loc["equation 4", rule]) == table.loc[rule, "random_share"]
-    figures.namesakes(settings)
+        assert (
+            estimate.value
+            == pytest.approx(audit.disagreement("random").loc["equation 4", rule])
+            == table.loc[rule, "random_share"]
+        )
+    assert adapter.draw(settings, "namesakes") == ["namesakes"]
     assert (audited.parent / "figures" / "smoke" / "namesakes.pdf").exists()
 
 

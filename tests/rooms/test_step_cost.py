@@ -3,7 +3,7 @@
 import gc
 import json
 import random
-from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -13,13 +13,12 @@ import yaml
 from commands import run_room
 
 from experiments.runs.errors import UserError
-from experiments.runs.validation import read_yaml
 from experiments.scale import load
+from experiments.step_cost import findings
 from experiments.step_cost import run as step_cost
 from experiments.step_cost.settings import TIMED
 
 KINDS = ["step", "call", "call_in_a_row"]
-PUBLISHED = read_yaml("paper/published.yaml")
 
 
 def times_of(history, experiment, timed):
@@ -99,9 +98,8 @@ def test_both_methods_start_from_the_same_copy(config, experiment):
 
 
 @pytest.fixture
-def known(tmp_path, monkeypatch):
-    """A scale whose run says: SoftAdapt adds 20 us to steps of 1, 2 and 10 ms that scatter by a hundredth."""
-    monkeypatch.chdir(tmp_path)
+def known():
+    """Findings of a run that says: SoftAdapt adds 20 us to steps of 1, 2 and 10 ms that scatter by a hundredth."""
     noise = np.random.default_rng(0)
     rows = []
     for experiment, step in zip(TIMED, (1e-3, 2e-3, 1e-2), strict=True):
@@ -111,21 +109,14 @@ def known(tmp_path, monkeypatch):
             for timed in KINDS[1:]:
                 call = 10e-6 + 1e-7 * noise.normal(0, 1, 2)
                 rows.append((experiment, timed, pair, call[0], call[1] + 20e-6))
-    settings = load(Path(__file__).parents[2] / "config" / "smoke.yaml")
-    folder = tmp_path / "results/smoke/runs/step_cost/default/seed-0"
-    folder.mkdir(parents=True)
-    columns = ["experiment", "timed", "pair", "fixed", "softadapt"]
-    pd.DataFrame(rows, columns=columns).to_csv(folder / "history.csv", index=False)
-    (folder / "metrics.json").write_text("{}")
-    return settings
+    history = pd.DataFrame(rows, columns=["experiment", "timed", "pair", "fixed", "softadapt"])
+    gathered = findings.rows(SimpleNamespace(history=history), None)
+    return findings.Findings(SimpleNamespace(rows=pd.DataFrame(gathered)))
 
 
 @pytest.mark.parametrize(("experiment", "added"), list(zip(TIMED, (0.02, 0.01, 0.002), strict=True)))
 def test_a_known_overhead_is_found_and_finer_by_calls(known, experiment, added):
-    from experiments.analysis.measurements import Evidence, step_overhead
-
-    evidence = Evidence(known, PUBLISHED)
-    by_steps, by_calls = (step_overhead(evidence, experiment=experiment, by=by) for by in ("steps", "calls"))
+    by_steps, by_calls = (known.overhead(experiment=experiment, by=by) for by in ("steps", "calls"))
     assert by_calls.low < by_calls.value < by_calls.high
     assert by_calls.value == pytest.approx(added, rel=0.01)
     assert by_steps.value == pytest.approx(added, abs=0.005)
@@ -135,9 +126,7 @@ def test_a_known_overhead_is_found_and_finer_by_calls(known, experiment, added):
 
 
 def test_the_table_stands_beside_the_published_minutes(known):
-    from experiments.step_cost.findings import summary
-
-    table = summary(known, PUBLISHED).set_index("experiment")
+    table = known.tables()["step_cost"].set_index("experiment")
     assert table.index.tolist() == list(TIMED)
     assert table.loc["introvae", "step_ms_fixed"] == pytest.approx(10, rel=0.01)
     assert table.loc["introvae", "added_percent_by_calls"] == pytest.approx(0.2, rel=0.01)

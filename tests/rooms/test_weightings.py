@@ -2,18 +2,14 @@
 
 import copy
 import math
-import re
-import types
-from pathlib import Path
 
 import pytest
 import torch
-import yaml
 
 from experiments.runs.errors import UserError
 from experiments.runs.room import WEIGHTINGS_FOLDER, rules_of
 from experiments.runs.sources import run_files
-from experiments.weightings import Context, build
+from experiments.weightings import build
 
 NAMES = ("a", "b")
 SPECS = {"fixed": {"weights": {"a": 2.0, "b": 0.5}}, "softadapt": {"beta": 0.5}, "softadapt_swapped": {"beta": 0.5}}
@@ -229,15 +225,3 @@ def test_a_wrong_option_is_one_line(spec, message):
     with pytest.raises(UserError) as error:
         build(spec, NAMES, "m.weighting")
     assert str(error.value).startswith(message)
-
-
-def test_the_example_of_the_contributing_guide_works():
-    text = Path("CONTRIBUTING.md").read_text(encoding="utf-8")
-    example = types.ModuleType("example")
-    exec(re.search(r"```python\n(.*?)```", text, re.DOTALL).group(1), vars(example))
-    balance = example.Settings(rule="inverse_losses").build(Context(NAMES))
-    loss = balance({"a": torch.tensor(1.0), "b": torch.tensor(3.0)})
-    assert balance.weights.tolist() == pytest.approx([0.75, 0.25])
-    assert loss.item() == pytest.approx(1.5)
-    method = yaml.safe_load(re.search(r"```yaml\n(.*?)```", text, re.DOTALL).group(1))["inverse-losses"]
-    assert set(method["weighting"]) == set(example.Settings.model_fields)
