@@ -1,15 +1,17 @@
 # Targets a person would type. Python 3.11 to 3.13 and make are all that must be there.
 #
 #   make reproduce    set up what is missing, then the laptop scale: tables, figures, paper, report
-#   make test         set up what is missing, then unit tests, lint and types
+#   make smoke        the same workflow on tiny budgets, in minutes
+#   make figures      redraw tables, claims and figures from the committed results/reference, without any run
+#   make test         set up what is missing, then lint, types and unit tests
+#   make lint         lint and types alone, of the workflow too
 #   make faults       kill, interrupt, fill disks and damage files, many times over: docs/faults.md, in about 25 minutes
-#   make smoke        the same workflow as reproduce on tiny budgets, in minutes
 #   make cluster-test the smoke scale through a SLURM that is set up for it (docs/cluster.md); on Debian, as root
 #   make verify       re-hash data, runs, tables, figures and paper against their records: what has changed since?
 #   make compare      hold tables, claims and numbers against results/reference: what came out otherwise?
 #   make trace FILE=results/laptop/paper.pdf     what was it made from?
 #
-# verify and compare take SCALE=smoke and the like; SCALE=laptop is the default.
+# figures, verify and compare take SCALE=smoke and the like; SCALE=laptop is the default.
 #
 # CPU-only PyTorch: set PIP_EXTRA_INDEX_URL to the CPU index that pytorch.org's install page names.
 
@@ -20,8 +22,9 @@ TRIALS ?= 20
 VENV := .venv
 READY := $(VENV)/ready
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+export SCALE FILE  # recipes take what a user types from the environment, where a shell does not read it as code
 
-.PHONY: setup reproduce smoke verify compare trace test faults cluster-test bench clean
+.PHONY: setup reproduce smoke figures verify compare trace lint test faults cluster-test bench clean
 
 setup: $(READY)
 
@@ -33,25 +36,32 @@ $(READY): requirements.lock
 	@touch $(READY)
 
 reproduce: $(READY)
-	snakemake --configfile config/laptop.yaml --cores $(CORES)
+	snakemake --cores $(CORES)
 
 smoke: $(READY)
 	snakemake --configfile config/smoke.yaml --cores $(CORES)
 
+figures: $(READY)
+	python -m experiments.evidence.redraw --config "config/$$SCALE.yaml"
+
 verify: $(READY)
-	python -m experiments.provenance.verify --config "config/$(SCALE).yaml"
+	python -m experiments.provenance.verify --config "config/$$SCALE.yaml"
 
 compare: $(READY)
-	python -m experiments.provenance.compare --config "config/$(SCALE).yaml"
+	python -m experiments.provenance.compare --config "config/$$SCALE.yaml"
 
 trace: $(READY)
-	@test -n "$(FILE)" || { echo "error: FILE: is empty; name one: make trace FILE=results/laptop/claims.csv" >&2; exit 2; }
-	python -m experiments.provenance.trace "$(FILE)"
+	@test -n "$$FILE" || { echo "error: FILE: is empty; name one: make trace FILE=results/laptop/claims.csv" >&2; exit 2; }
+	python -m experiments.provenance.trace -- "$$FILE"
 
-test: $(READY)
+lint: $(READY)
 	ruff check .
 	ruff format --check .
+	snakefmt --check Snakefile experiments/*/rules.smk
+	.ci/lint_workflow
 	mypy
+
+test: lint
 	pytest -n $(CORES)
 
 cluster-test: $(READY)

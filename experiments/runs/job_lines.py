@@ -41,7 +41,7 @@ class TimeLeft:
     minutes: Mapping[str, float]
     running: dict[int, tuple[str, float]] = field(default_factory=dict)
     took: dict[str, list[float]] = field(default_factory=dict)
-    began: float = field(default_factory=time.monotonic)
+    began: float = field(default_factory=lambda: time.monotonic())
 
     def start(self, job: int, rule: str) -> None:
         """Note that a job starts."""

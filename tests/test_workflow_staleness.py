@@ -1,0 +1,89 @@
+"""An edit makes anew what it touches, and no more: planned on a scale whose files are all there, though empty."""
+
+import os
+import re
+import time
+from pathlib import Path
+
+import checkouts
+import pytest
+import yaml
+
+from experiments.scale import read
+
+
+def planned(checkout):
+    """Sorted rules of the jobs of a plan; those of a group are indented."""
+    plan = checkouts.snakemake(checkout, "--configfile", "small.yaml", "--dry-run", "--quiet", "reason")
+    assert plan.returncode == 0, plan.stderr
+    return sorted(re.findall(r"^ *(?:local)?rule (\w+):$", plan.stdout, re.MULTILINE))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    checkout = checkouts.copy(tmp_path_factory.mktemp("finished"))
+    values = read("config/smoke.yaml") | {"scale": "small"}
+    values["sparse_autoencoder"] |= {"lambdas": [0.001]}
+    (checkout / "small.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
+    an_hour_ago = time.time() - 3600
+    for path in checkout.rglob("*"):
+        os.utime(path, (an_hour_ago - 3600,) * 2)
+    plan = checkouts.snakemake(checkout, "--configfile", "small.yaml", "--dry-run")
+    for line in re.findall(r"^ +output: (.*)$", plan.stdout, re.MULTILINE):
+        for name in line.split(", "):
+            path = checkout / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+            os.utime(path, (an_hour_ago,) * 2)
+    return checkout
+
+
+@pytest.fixture
+def edited(finished):
+    """A function that appends a line to a file, and returns what is planned then."""
+    before = {}
+
+    def edit(name, line="# edited\n"):
+        path = finished / name
+        before[path] = path.read_bytes(), path.stat().st_mtime
+        with path.open("a", encoding="utf-8") as file:
+            file.write(line)
+        return planned(finished)
+
+    yield edit
+    for path, (content, changed) in before.items():
+        path.write_bytes(content)
+        os.utime(path, (changed, changed))
+
+
+def test_nothing_is_planned_for_a_finished_scale(finished):
+    assert planned(finished) == []
+
+
+def test_an_edit_of_one_rooms_figures_draws_them_and_what_shows_them(edited):
+    assert edited("experiments/introvae/figures.py") == ["all", "figures_introvae", "paper", "report"]
+
+
+def test_an_edit_of_provenance_makes_nothing(edited):
+    for path in sorted(Path("experiments/provenance").glob("[a-z]*.py")):
+        plan = edited(path)
+    assert plan == []
+
+
+def test_an_edit_of_one_rooms_findings_makes_its_evidence_and_the_claims(edited):
+    evidence = ["rows", "tables_step_cost", "figures_step_cost", "claims", "sensitivity"]
+    assert edited("experiments/step_cost/findings.py") == sorted([*evidence, "all", "paper", "report"])
+
+
+def test_an_edit_of_a_caption_makes_the_report(edited):
+    assert edited("experiments/introvae/captions/figures/prior_samples.rst", "More.\n") == ["all", "report"]
+
+
+def test_an_edit_of_a_rule_makes_the_runs_of_its_methods(edited):
+    plan = edited("experiments/weightings/relobralo.py")
+    assert plan.count("sparse_autoencoder") == 1
+    assert "introvae" not in plan
+
+
+def test_an_edit_of_a_claim_judges_anew(edited):
+    assert edited("paper/claims.yaml") == ["all", "claims", "paper", "report", "sensitivity"]
