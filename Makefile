@@ -1,4 +1,4 @@
-# Targets a person would type. Python 3.11 to 3.13 and make are all that must be there.
+# Targets a person would type. Python 3.11 and make are all that must be there; 3.12 and 3.13 are let in, but not tested.
 #
 #   make reproduce    set up what is missing, then the laptop scale: tables, figures, paper, report
 #   make smoke        the same workflow on tiny budgets, in minutes

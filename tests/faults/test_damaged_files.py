@@ -103,7 +103,7 @@ def finished(place, tmp_path, monkeypatch):
     shutil.copytree(source, folder)
     from experiments.evidence.reading import FinishedRun
 
-    return FinishedRun(settings, "introvae", "softadapt", 0), folder
+    return FinishedRun(run_folder(settings.scale, "introvae", "softadapt", 0)), folder
 
 
 BROKEN = {
