@@ -95,15 +95,13 @@ def test_a_missing_celeba_folder_names_the_layout(tmp_path):
 
 @pytest.fixture
 def finished(place, tmp_path, monkeypatch):
-    """A finished run where the analysis looks for it; the analysis' view of it, and its folder."""
+    """Folder of a finished run, where the evidence looks for it."""
     settings = Settings.model_validate(yaml.safe_load(place.config.read_text()))
     source = place.undisturbed("IntroVAE, SoftAdapt")
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / run_folder(settings.scale, "introvae", "softadapt", 0)
     shutil.copytree(source, folder)
-    from experiments.evidence.reading import FinishedRun
-
-    return FinishedRun(run_folder(settings.scale, "introvae", "softadapt", 0)), folder
+    return folder
 
 
 BROKEN = {
@@ -115,8 +113,10 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_a_damaged_file_of_a_finished_run_is_named_by_the_analysis(finished, trials, name):
-    run, folder = finished
+def test_a_damaged_file_of_a_finished_run_is_named_by_the_evidence(finished, trials, name):
+    from experiments.evidence.reading import FinishedRun
+
+    folder = finished
     attribute, contents = BROKEN[name]
     whole = (folder / name).read_bytes()
     for broken in [*contents, whole[: len(whole) // 2] if name != "history.csv" else b"", None]:
@@ -125,12 +125,13 @@ def test_a_damaged_file_of_a_finished_run_is_named_by_the_analysis(finished, tri
         else:
             (folder / name).write_bytes(broken)
         with pytest.raises(UserError) as error:
-            getattr(run, attribute)
-        assert name in str(error.value)
+            getattr(FinishedRun(folder), attribute)
+        unfinished = name == "metrics.json" and broken is None
+        assert ("no finished run" if unfinished else name) in str(error.value)
         assert str(error.value).splitlines() == [str(error.value)]
         trials["refused in one line"] += 1
     (folder / name).write_bytes(whole)
-    assert len(getattr(run, attribute)) > 0
+    assert len(getattr(FinishedRun(folder), attribute)) > 0
 
 
 @pytest.mark.parametrize(
