@@ -1,4 +1,4 @@
-"""The repository keeps its own promises: one truth for versions, no secrets of one machine, one-way imports."""
+"""The repository keeps its own promises: one truth for versions, no secrets of one machine."""
 
 import re
 import subprocess
