@@ -66,7 +66,7 @@ lint: $(READY)
 	mypy
 
 test: lint
-	pytest -n $(CORES)
+	pytest -n $(CORES) --dist loadgroup
 
 cluster-test: $(READY)
 	python -m pip install --quiet --disable-pip-version-check --requirement profiles/slurm/requirements.lock

@@ -11,6 +11,8 @@ import yaml
 
 from experiments.scale import read
 
+pytestmark = pytest.mark.xdist_group("a finished scale")  # which takes time to make
+
 
 def planned(checkout):
     """Sorted rules of the jobs of a plan; those of a group are indented."""

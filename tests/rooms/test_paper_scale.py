@@ -59,15 +59,19 @@ def test_the_scale_is_the_papers():
     assert fixed.generator["weights"] == {"kl_fake": 0.25, "reconstruction": 1.0}
 
 
-def test_one_step_of_the_papers_networks_on_a_cpu(tmp_path, made_celeba, monkeypatch):
-    """Everything of the config but the data folder, the batch and the number of epochs, one step each."""
+def test_one_step_of_the_papers_recipe_on_a_cpu(tmp_path, made_celeba, monkeypatch):
+    """Everything of the config but data folder, batch, epochs and a quarter of the feature maps; one step each.
+
+    The networks of full width are built on fake tensors by `benchmarks.cost`.
+    """
     values = read(PAPER) | {"data_dir": str(made_celeba)}
     config = tmp_path / "paper.yaml"
     config.write_text(yaml.safe_dump(values))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     run = tmp_path / "run"
     options = ["--batch-size", "3", "--epochs", "4", "--report-epochs", "[1, 2, 3, 4]", "--evaluated-images", "4"]
-    run_room("introvae", "--config", config, "--output", run, *options)
+    channels = [count // 4 for count in load(PAPER).introvae.channels]
+    run_room("introvae", "--config", config, "--output", run, "--channels", str(channels), *options)
 
     assert {path.name for path in run.iterdir()} >= {
         "config.yaml",
@@ -91,7 +95,7 @@ def test_one_step_of_the_papers_networks_on_a_cpu(tmp_path, made_celeba, monkeyp
         np.testing.assert_allclose(brightness, BRIGHTNESS[part], atol=5)
     state = torch.load(run / "weights.pt", weights_only=True)
     settings = load(PAPER).introvae
-    sizes = (settings.image_size, 3, settings.channels, settings.latent_size, settings.normalization)
+    sizes = (settings.image_size, 3, channels, settings.latent_size, settings.normalization)
     Encoder(*sizes).load_state_dict(state["encoder"])
     Generator(*sizes).load_state_dict(state["generator"])
 
