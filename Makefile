@@ -1,4 +1,4 @@
-# Targets a person would type. Python 3.11 to 3.13 and make are all that must be there.
+# Targets a person would type. Python 3.11 and make are all that must be there; 3.12 and 3.13 are let in, but not tested.
 #
 #   make reproduce    set up what is missing, then the laptop scale: tables, figures, paper, report
 #   make smoke        the same workflow on tiny budgets, in minutes
@@ -6,12 +6,14 @@
 #   make test         set up what is missing, then lint, types and unit tests
 #   make lint         lint and types alone, of the workflow too
 #   make faults       kill, interrupt, fill disks and damage files, many times over: docs/faults.md, in about 25 minutes
+#   make mutants      break the code in 300 small ways, one at a time: do the tests notice? results/mutants.md
 #   make cluster-test the smoke scale through a SLURM that is set up for it (docs/cluster.md); on Debian, as root
 #   make verify       re-hash data, runs, tables, figures and paper against their records: what has changed since?
 #   make compare      hold tables, claims and numbers against results/reference: what came out otherwise?
 #   make trace FILE=results/laptop/paper.pdf     what was it made from?
 #
 # figures, verify and compare take SCALE=smoke and the like; SCALE=laptop is the default.
+# mutants takes SAMPLE, SEED and PACKAGES="softadapt experiments/evidence"; a run that was stopped goes on.
 #
 # CPU-only PyTorch: set PIP_EXTRA_INDEX_URL to the CPU index that pytorch.org's install page names.
 
@@ -19,12 +21,14 @@ PYTHON ?= python3
 SCALE ?= laptop
 CORES ?= $(shell getconf _NPROCESSORS_ONLN)
 TRIALS ?= 20
+SAMPLE ?= 300
+SEED ?= 0
 VENV := .venv
 READY := $(VENV)/ready
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export SCALE FILE  # recipes take what a user types from the environment, where a shell does not read it as code
 
-.PHONY: setup reproduce smoke figures verify compare trace lint test faults cluster-test bench clean
+.PHONY: setup reproduce smoke figures verify compare trace lint test faults mutants cluster-test bench clean
 
 setup: $(READY)
 
@@ -70,6 +74,10 @@ cluster-test: $(READY)
 
 faults: $(READY)
 	nice -n 10 pytest tests/faults -n $(CORES) --trials $(TRIALS) --hypothesis-profile thorough --faults-table results/faults
+
+mutants: $(READY)
+	python -m pip install --quiet --disable-pip-version-check --requirement tests/mutation/requirements.lock
+	nice -n 10 python tests/mutation/mutants.py --sample $(SAMPLE) --seed $(SEED) $(PACKAGES)
 
 bench: $(READY)
 	pytest benchmarks --benchmark-columns=min,median,max --benchmark-sort=name

@@ -115,7 +115,8 @@ class JobLines(logging.Handler):
             self._say(*self._ends(about["done"], about["total"]))
         elif event == LogEvent.JOB_ERROR and about["jobid"] in self.names:
             self.left.fail(about["jobid"])
-            self._say(*_failure(self.names.pop(about["jobid"]), about["log"]))
+            failure = _failure(self.names.pop(about["jobid"]), about["log"])
+            self._say(*([] if about["indent"] else failure))  # Snakemake has told of a group's jobs together
         elif event not in (LogEvent.JOB_STARTED, LogEvent.JOB_FINISHED) and not str(record.msg).startswith(NOT_SHOWN):
             self._clear()
             self.screen.handle(record)

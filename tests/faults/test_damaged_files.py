@@ -5,14 +5,15 @@ import shutil
 
 import numpy as np
 import pytest
+import yaml
 from made_data import make_celeba, make_faces, make_mnist
 from processes import one_line
 from scenes import content
 
 from experiments.data import celeba, mnist, orl_faces
-from experiments.evidence.reading import FinishedRun
 from experiments.runs.errors import UserError
 from experiments.runs.room import run_folder
+from experiments.scale import Settings
 
 
 def damage(path, moments):
@@ -93,10 +94,13 @@ def test_a_missing_celeba_folder_names_the_layout(tmp_path):
 
 
 @pytest.fixture
-def finished(place, tmp_path):
-    """The folder of a finished run, to be damaged."""
-    folder = tmp_path / run_folder("tiny", "introvae", "softadapt", 0)
-    shutil.copytree(place.undisturbed("IntroVAE, SoftAdapt"), folder)
+def finished(place, tmp_path, monkeypatch):
+    """Folder of a finished run, where the evidence looks for it."""
+    settings = Settings.model_validate(yaml.safe_load(place.config.read_text()))
+    source = place.undisturbed("IntroVAE, SoftAdapt")
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / run_folder(settings.scale, "introvae", "softadapt", 0)
+    shutil.copytree(source, folder)
     return folder
 
 
@@ -109,23 +113,25 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_a_damaged_file_of_a_finished_run_is_named_by_its_readers(finished, trials, name):
+def test_a_damaged_file_of_a_finished_run_is_named_by_the_evidence(finished, trials, name):
+    from experiments.evidence.reading import FinishedRun
+
+    folder = finished
     attribute, contents = BROKEN[name]
-    path = finished / name
-    whole = path.read_bytes()
+    whole = (folder / name).read_bytes()
     for broken in [*contents, whole[: len(whole) // 2] if name != "history.csv" else b"", None]:
         if broken is None:
-            path.unlink()
+            (folder / name).unlink()
         else:
-            path.write_bytes(broken)
+            (folder / name).write_bytes(broken)
         with pytest.raises(UserError) as error:
-            getattr(FinishedRun(finished), attribute)
-        named = finished if (broken, name) == (None, "metrics.json") else path  # without it there is no finished run
-        assert str(error.value).startswith(f"{named}: ")
+            getattr(FinishedRun(folder), attribute)
+        unfinished = name == "metrics.json" and broken is None
+        assert ("no finished run" if unfinished else name) in str(error.value)
         assert str(error.value).splitlines() == [str(error.value)]
         trials["refused in one line"] += 1
-    path.write_bytes(whole)
-    assert len(getattr(FinishedRun(finished), attribute)) > 0
+    (folder / name).write_bytes(whole)
+    assert len(getattr(FinishedRun(folder), attribute)) > 0
 
 
 @pytest.mark.parametrize(

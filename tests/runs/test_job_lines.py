@@ -109,11 +109,23 @@ def test_a_failure_shows_the_end_of_its_log(clock, tmp_path):
     log = io.StringIO()
     handler = lines_on(log, introvae=1)
     start(handler, 1, "introvae", method="fixed")
-    tell(handler, LogEvent.JOB_ERROR, jobid=1, log=[str(said), str(tmp_path / "absent.log")], level=logging.ERROR)
+    logs = [str(said), str(tmp_path / "absent.log")]
+    tell(handler, LogEvent.JOB_ERROR, jobid=1, log=logs, indent=False, level=logging.ERROR)
     lines = log.getvalue().splitlines()
     assert lines[0].endswith("failed: introvae fixed")
     assert lines[1].strip() == f"{said}:"
     assert lines[2:] == [f"    line {number}" for number in range(100 - job_lines.LOG_LINES, 100)]
+
+
+def test_a_group_that_fails_is_told_of_once(clock):
+    log = io.StringIO()
+    handler = lines_on(log, rows=2)
+    start(handler, 1, "rows")
+    handler.screen.setFormatter(logging.Formatter("%(message)s"))
+    tell(handler, LogEvent.GROUP_ERROR, "Error in group analysis", level=logging.ERROR)
+    tell(handler, LogEvent.JOB_ERROR, jobid=1, log=[], indent=True, level=logging.ERROR)
+    assert log.getvalue() == "Error in group analysis\n"
+    assert handler.left.waiting["rows"] == 2
 
 
 def test_what_is_no_jobs_is_shown_as_snakemake_shows_it(clock):
