@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from experiments.runs import sources
 from experiments.scale import ROOMS
 
 RUNS = "experiments.runs"
@@ -129,6 +130,14 @@ def test_library_and_models_import_torch_only(package):
     own = [path for path in FILES.values() if path.parts[0] == package and "integrations" not in path.parts]
     names = {name.split(".")[0] for path in own for name, _ in imported_names(path)}
     assert names - sys.stdlib_module_names <= {"torch", package}
+
+
+@pytest.mark.parametrize("place", ["settings", "findings", "figures", "evidence", "scale"])
+def test_what_describes_and_reads_runs_imports_no_torch_in_functions_either(place):
+    for module, path in FILES.items():
+        if place in module.split("."):
+            names = sources._imports(ast.parse(path.read_text(encoding="utf-8")), module)
+            assert "torch" not in {name.split(".")[0] for name in names}, path
 
 
 SCRIPT = """
