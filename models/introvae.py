@@ -1,6 +1,6 @@
 """IntroVAE: an encoder and a generator that play against each other, without a discriminator (Huang et al. 2018).
 
-The networks follow the published residual design; the loss components are those of equations 12 and 13 of the SoftAdapt
+The networks follow the published residual design; the loss components are those of equations 10 and 11 of the SoftAdapt
 paper, unweighted.
 """
 
@@ -144,7 +144,7 @@ def encoder_loss_components(
     margin: float,
     hinge: Hinge = "image",
 ) -> dict[str, Tensor]:
-    """Components of L_E, unweighted scalars (equation 12).
+    """Components of L_E, unweighted scalars (equation 10).
 
     Args:
         kl_real: KL of the posteriors of real images (N,).

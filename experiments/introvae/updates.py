@@ -1,4 +1,4 @@
-"""The updates of IntroVAE: a step of each network, and reconstructions (Huang et al. 2018; SoftAdapt paper, eqs. 12, 13).
+"""The updates of IntroVAE: a step of each network, and reconstructions (Huang et al. 2018; SoftAdapt paper, eqs. 10, 11).
 
 The order is that of the published code: the encoder sees reconstructions and samples detached, and is updated before the
 generator's KL terms are computed. Each update differentiates only with respect to the parameters it changes: the
@@ -156,7 +156,7 @@ def adversarial_step(
     settings: IntroVAESettings,
     margin: float,
 ) -> dict[str, Tensor]:
-    """One update of the encoder, then one of the generator (equations 12 and 13).
+    """One update of the encoder, then one of the generator (equations 10 and 11).
 
     Args:
         networks: updated in place.
