@@ -45,8 +45,8 @@ def run(tests: str, sources: list[str]) -> None:
     print(f"{tests}: {len(pending)} mutants", flush=True)
     command = [str(Path(sys.executable).with_name("mutmut")), "run", "--max-children", "1", *pending]
     if pending and start(command, folder) and not (folder / "left_out.json").exists():
-        pytest = [sys.executable, "-m", "pytest", "--rootdir=.", "--cache-clear", "--continue-on-collection-errors"]
-        start([*pytest, tests], folder / "mutants", "stats")
+        options = ["-p", "tests.mutation.in_order", "--rootdir=.", "--cache-clear", "--continue-on-collection-errors"]
+        start([sys.executable, "-m", "pytest", *options, tests], folder / "mutants", "stats")
         failed = folder / "mutants/.pytest_cache/v/cache/lastfailed"
         names = json.loads(failed.read_text()) if failed.exists() else []
         (folder / "left_out.json").write_text(json.dumps(list(names)))
@@ -107,8 +107,9 @@ def main() -> None:
     try:
         for tests, lines in saved["groups"].items():
             run(tests, list(lines))
-    finally:
-        report(saved["groups"])
+    except KeyboardInterrupt:
+        print("stopped; the next call goes on here")
+    report(saved["groups"])
 
 
 if __name__ == "__main__":
