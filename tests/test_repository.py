@@ -6,6 +6,8 @@ from pathlib import Path
 
 import yaml
 
+from experiments.runs.environment import PACKAGES
+
 TRACKED = [
     Path(name)
     for name in subprocess.run(["git", "ls-files"], capture_output=True, text=True, check=True).stdout.splitlines()
@@ -30,18 +32,7 @@ def test_conda_and_make_build_the_same_environment():
 def test_the_lock_holds_what_the_suite_needs_and_is_what_is_installed():
     from importlib.metadata import version
 
-    named = [
-        "torch",
-        "torchvision",
-        "numpy",
-        "scipy",
-        "scikit-image",
-        "piq",
-        "matplotlib",
-        "pandas",
-        "snakemake",
-        "pytest",
-    ]
+    named = [*PACKAGES, "pytest"]
     assert set(named) <= pins().keys()
     for name in named:
         assert version(name).split("+")[0] == pins()[name]

@@ -378,6 +378,7 @@ class Run:
         write_text(self.folder / "provenance.json", json_text(record))
         write_text(self.folder / "metrics.json", final)
         self.release()
+        print(f"{self.folder} is complete")
 
     def release(self) -> None:
         """Let other processes have the folder, as the end of this process does too."""

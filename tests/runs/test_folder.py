@@ -375,6 +375,7 @@ def test_a_complete_run_is_said_to_be(tmp_path, capsys):
     assert run.config["settings"] == request.settings.model_dump(mode="json", exclude={"seed"})
     assert capsys.readouterr().out == ""
     run.finish({"loss": 1.0})
+    assert capsys.readouterr().out == f"{tmp_path / 'run'} is complete\n"
     assert Run.of(request, judge="x").finished
     assert capsys.readouterr().out == f"{tmp_path / 'run'} is complete\n"
 
