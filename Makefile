@@ -83,4 +83,4 @@ bench: $(READY)
 	pytest benchmarks --benchmark-columns=min,median,max --benchmark-sort=name
 
 clean:
-	rm -rf $(VENV) .snakemake .pytest_cache .ruff_cache .mypy_cache .hypothesis results/smoke results/laptop figures/smoke figures/laptop
+	rm -rf $(VENV) .snakemake .pytest_cache .ruff_cache .mypy_cache .hypothesis results/mutants results/mutants.md results/smoke results/laptop figures/smoke figures/laptop
