@@ -1,1 +1,1 @@
-"""What things cost: SoftAdapt's share of a step (``make bench``), and the paper's scale before it is run."""
+"""Benchmarks: the time that SoftAdapt adds to a step (``make bench``), and a cost estimate of the paper's scale."""

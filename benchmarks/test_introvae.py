@@ -130,7 +130,7 @@ def test_share_of_softadapt(benchmark, settings):
 
 
 def test_call_of_both_balances(benchmark, settings):
-    """What SoftAdapt adds to a step, apart from the noise of the step: its two calls, backward included."""
+    """Times SoftAdapt's two calls of a step alone, backward included, so that the noise of the step stays out."""
     encoder, generator = balances(settings, "softadapt")
     losses = {name: torch.rand((), requires_grad=True) for names in COMPONENTS.values() for name in names}
 

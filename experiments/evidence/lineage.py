@@ -32,7 +32,7 @@ from experiments.runs.validation import validate
 
 
 class Record(Strict):
-    """What one command made, and from what. Paths are relative to the repository; values are SHA-256."""
+    """Record of the files that one command wrote and read. Paths are relative to the repository; values are SHA-256."""
 
     command: str = Field(description="as it may be typed again")
     time: str = Field(description="when it had written, ISO 8601, UTC")

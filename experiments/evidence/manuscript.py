@@ -49,7 +49,7 @@ def _plain(value: Any) -> Any:
 
 
 def readable_by_typst(settings: Settings) -> Iterator[Path]:
-    """What the manuscript may open: all tables and figures of the scale, since Typst does not say which it opened."""
+    """Yield the files that the manuscript may open. Typst does not say which it opened, so all tables and figures count."""
     yield from (MANUSCRIPT, Path("paper/published.yaml"), reading.results(settings) / "claims.csv")
     yield from sorted((reading.results(settings) / "tables").glob("*.csv"))
     yield from sorted(reading.figures(settings).glob("*.pdf"))

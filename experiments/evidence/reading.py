@@ -32,7 +32,7 @@ REFERENCE = Path("results/reference")
 
 @dataclass(frozen=True)
 class Command:
-    """What a command line asks for.
+    """Scale, room and record that a command line asks for.
 
     Attributes:
         program: name of the command.

@@ -27,7 +27,7 @@ COLORS = {
 
 
 VIEWS = {"rosenbrock": ((-1.6, 1.6), (-0.5, 1.6)), "beale": ((0.6, 3.6), (-0.6, 1.3))}
-"""What the trajectory figures show of the plane, ((x_low, x_high), (y_low, y_high)); excursions are cut off."""
+"""Part of the plane in the trajectory figures, ((x_low, x_high), (y_low, y_high)). Excursions beyond it are cut off."""
 
 
 def figure_2_rosenbrock(runs: Runs) -> plt.Figure:

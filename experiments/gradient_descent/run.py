@@ -143,7 +143,6 @@ def trajectory(
     settings: GradientDescentSettings,
 ) -> list[dict[str, float]]:
     """One trajectory from `start` (2,) to convergence or ``max_steps``: point, losses and weights per step."""
-
     minimiser = torch.tensor(function.minimiser, dtype=start.dtype)
     one = start.new_ones(1)
     state = Descent(start.unsqueeze(0), function.components(start.unsqueeze(0)))
@@ -170,7 +169,6 @@ def trajectory(
 
 def sobol_starts(function: Objective, count: int, seed: int) -> Tensor:
     """Scrambled Sobol points (count, 2), float64, in the function's box."""
-
     unit = torch.quasirandom.SobolEngine(2, scramble=True, seed=seed).draw(count, dtype=torch.float64)
     low, high = torch.tensor(function.box, dtype=torch.float64).T
     return low + (high - low) * unit
@@ -178,7 +176,6 @@ def sobol_starts(function: Objective, count: int, seed: int) -> Tensor:
 
 def step_size_grid(settings: GradientDescentSettings) -> torch.Tensor:
     """The sweep's step sizes (E,), float64, evenly spaced in the logarithm."""
-
     grid = settings.step_sizes
     low, high = torch.tensor([grid.lowest, grid.highest], dtype=torch.float64).log10()
     return torch.logspace(float(low), float(high), grid.count, dtype=torch.float64)
@@ -189,7 +186,6 @@ def choosing_starts(count: int, seed: int) -> Tensor:
 
     A random half: neighbours in a Sobol sequence lie in opposite halves of the box, so every second one would not do.
     """
-
     return torch.randperm(count, generator=torch.Generator().manual_seed(seed)) < count // 2
 
 
@@ -205,7 +201,6 @@ def fine_step_sizes(steps: Tensor, step_sizes: Tensor, chooses: Tensor, settings
         chooses: (S,) mask of those starts.
         settings: ``step_sizes.refined`` is R.
     """
-
     counted = torch.where(steps >= 0, steps, settings.max_steps + 1)[:, :, chooses].double()
     best = step_sizes[counted.mean(-1).argmin(-1)]
     spacing = float((step_sizes[1] / step_sizes[0]).log())
@@ -215,7 +210,6 @@ def fine_step_sizes(steps: Tensor, step_sizes: Tensor, chooses: Tensor, settings
 
 def run(request: Request) -> None:
     """Sweep one function with one step rule and write the run folder."""
-
     settings = request.settings
     function, step_rule = OBJECTIVES[request.variant["function"]], request.variant["step_rule"]
     folder = Run.of(request)

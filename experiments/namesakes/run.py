@@ -32,7 +32,6 @@ def check(scale: Any, source: str) -> None:
 
 def run(request: Request) -> None:
     """Weigh all histories by all rules and write the run folder."""
-
     settings = request.settings
     folder = Run.of(request)
     if folder.finished:
@@ -68,7 +67,6 @@ def _build_all(settings: NamesakesSettings, source: str) -> None:
 
 def weigh(spec: dict[str, Any], losses: np.ndarray) -> np.ndarray:
     """Weights (T, 2) that a rule has after each of the losses (T, 2), in double precision: rounding decides no order."""
-
     balance = build(spec, COMPONENTS).double()
     weights = np.empty_like(losses)
     for step, observation in enumerate(torch.from_numpy(losses)):
@@ -83,14 +81,12 @@ def disagreement(weights: Mapping[str, np.ndarray]) -> dict[str, dict[str, float
     Args:
         weights: (n, 2) by rule. Equal weights order nothing, and differ from no order.
     """
-
     order = {name: np.sign(values[:, 0] - values[:, 1]) for name, values in weights.items()}
     return {one: {other: float((order[one] * order[other] < 0).mean()) for other in order} for one in order}
 
 
 def named_histories(settings: NamesakesSettings, random: np.random.Generator) -> dict[str, np.ndarray]:
     """Histories (T, 2) that isolate a difference between the rules."""
-
     t = np.arange(settings.observations, dtype=float)
     # The plateau is shorter than the longest memory: what a rule says of it shows where its stencil looks.
     stalled = np.minimum(t, settings.observations - settings.settled + 1)
@@ -107,7 +103,6 @@ def named_histories(settings: NamesakesSettings, random: np.random.Generator) ->
 
 def random_histories(settings: NamesakesSettings, random: np.random.Generator) -> np.ndarray:
     """Noisy exponential decays (histories, T, 2): scale, rate and noise of every component drawn log-uniformly."""
-
     shape = (settings.histories, 1, len(COMPONENTS))
     scales, rates, noise = (
         np.exp(random.uniform(np.log(lowest), np.log(highest), shape))
@@ -120,7 +115,6 @@ def random_histories(settings: NamesakesSettings, random: np.random.Generator) -
 
 def recorded_losses(settings: NamesakesSettings, data_dir: str, seed: int) -> np.ndarray:
     """Summed squared error and L1 norm (steps, 2) of each minibatch of a sparse autoencoder with fixed weights."""
-
     images = mnist.load(data_dir, "train")[0][: settings.train_images]
     train = torch.from_numpy(images.reshape(len(images), -1).copy())
     torch.manual_seed(seed)

@@ -28,7 +28,6 @@ from experiments.runs.folder import Run
 
 def run(request: Request) -> None:
     """Score all sets of images and write the run folder."""
-
     settings = request.settings
     folder = Run.of(request)
     if folder.finished:
@@ -65,7 +64,6 @@ def run(request: Request) -> None:
 
 def natural_crops(settings: NiqeCollapseSettings) -> Tensor:
     """Square crops (crops, 1, S, S) in [0, 1] of photographs that scikit-image ships, in rows and columns of each."""
-
     photographs = [
         data.astronaut(),
         data.camera(),
@@ -88,7 +86,6 @@ def natural_crops(settings: NiqeCollapseSettings) -> Tensor:
 
 def _faces(data_dir: str, settings: NiqeCollapseSettings) -> Tensor:
     """ORL faces resized to the audit's size: (images, 1, S, S) in [0, 1]."""
-
     faces = load_faces("orl-faces", data_dir, settings.image_size, 0, 1).train
     step = max(1, len(faces) // settings.images)
     return torch.from_numpy(faces[::step][: settings.images].copy()).double() / 255

@@ -66,7 +66,6 @@ class Sides:
 
 def run(request: Request) -> None:
     """Time all experiments and write the run folder."""
-
     settings = request.settings
     folder = Run.of(request)
     if folder.finished:
@@ -144,7 +143,6 @@ def weighting(method: str, names: tuple[str, ...]) -> nn.Module:
 
 def descent_sides(settings: GradientDescentSettings, seed: int) -> Sides:
     """Descent on Rosenbrock's function with a fixed step, from all starts of the scale at once."""
-
     starts = sobol_starts(ROSENBROCK, settings.starts, seed)
     ones = torch.ones(len(starts), dtype=starts.dtype)
     betas = BETA * ones
@@ -201,7 +199,6 @@ def autoencoder_sides(settings: SparseAutoencoderSettings, seed: int) -> Sides:
 
 def introvae_sides(settings: IntroVAESettings, seed: int) -> Sides:
     """Both updates of IntroVAE, on the device that it is trained on."""
-
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     channels = 3 if settings.dataset == "celeba" else 1
     shape = (settings.batch_size, channels, settings.image_size, settings.image_size)
