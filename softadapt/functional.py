@@ -11,8 +11,11 @@ import torch
 from torch import Tensor
 
 Method = Literal["finite_difference", "least_squares"]
+Rate = Literal["difference", "relative"]
 
 NORMALIZE_EPS = 1e-8  # keeps a normalized slope finite when every rate is zero; the value of the authors' 2019 code
+DEFAULT_ORDER = 4  # highest order taken by default; that of the authors' 2019 code
+ROUNDING_LIMIT = 1e-3  # largest error of a rate, in parts of the losses, that rounding the losses may make
 
 
 def difference_stencil(
@@ -31,7 +34,8 @@ def difference_stencil(
 
     Args:
         num_observations: number of observations n >= 2.
-        order: accuracy order p, 1 <= p <= n - 1; ``None`` is the highest, n - 1. Must be ``None`` for least squares.
+        order: accuracy order p, 1 <= p <= n - 1; ``None`` is the smaller of 4 and n - 1. Must be ``None`` for least
+            squares.
         method: ``"finite_difference"`` or ``"least_squares"``.
 
     Returns:
@@ -51,7 +55,7 @@ def difference_stencil(
         spread = sum((i - centre) ** 2 for i in range(num_observations))
         return [(i - centre) / spread for i in range(num_observations)]
     if order is None:
-        order = num_observations - 1
+        order = min(DEFAULT_ORDER, num_observations - 1)
     if not 1 <= order <= num_observations - 1:
         raise ValueError(
             f"order must lie between 1 and {num_observations - 1} with {num_observations} observations, got {order}"
@@ -62,29 +66,62 @@ def difference_stencil(
     return newest_first[::-1]
 
 
-def rates_of_change(history: Tensor, order: int | None = None, *, method: Method = "finite_difference") -> Tensor:
+def check_rounding(stencil: list[float], dtype: torch.dtype) -> None:
+    """Refuse a finite difference of an order so high that it magnifies the rounding of losses until it says nothing.
+
+    The absolute values of the coefficients sum to 11 at order 4, to 9,000 at order 16 and to 4e16 at order 60.
+
+    Raises:
+        ValueError: if the order is above the default, and rounding each loss once to `dtype` may change the rate by more
+            than a thousandth of the losses.
+    """
+    order = sum(map(bool, stencil)) - 1
+    error = sum(map(abs, stencil)) * torch.finfo(dtype).eps / 2
+    if order > DEFAULT_ORDER and error > ROUNDING_LIMIT:
+        raise ValueError(
+            f"order {order} is too high for {dtype}: the rounding of the losses alone would change a rate of change by "
+            f"{error:.1g} times the loss; take a lower order, or method='least_squares'"
+        )
+
+
+def rates_of_change(
+    history: Tensor, order: int | None = None, *, method: Method = "finite_difference", rate: Rate = "difference"
+) -> Tensor:
     """Rate of change s_k of each loss component at the newest observation (section 3.1).
 
     Args:
         history: (n, ..., K) floating point, n >= 2 observations of K components, oldest first, equally spaced.
-        order: accuracy of the backward difference; ``None`` is the highest that n observations allow.
+        order: accuracy of the backward difference; ``None`` is the smaller of 4 and n - 1.
             ``order=1`` is the paper's s_k = f_k^i - f_k^(i-1).
         method: ``"finite_difference"`` or ``"least_squares"``, see `difference_stencil`.
+        rate: ``"difference"`` is the paper's s_k; ``"relative"`` divides it by the absolute value of the previous
+            observation, so that the scale of a component does not matter. Where that value is zero, the rate is zero.
 
     Returns:
-        (..., K), the dtype of `history`; loss units per observation.
+        (..., K), the dtype of `history`; loss units per observation, or parts of the previous loss per observation.
 
     Raises:
-        ValueError: if `history` holds fewer than two observations or is not floating point, or for a bad option.
+        ValueError: if `history` holds fewer than two observations or is not floating point, or for a bad option, or for
+            an order so high that rounding in the dtype of `history` would drown the rate.
     """
     if history.dim() < 2:
         raise ValueError(f"history must have shape (n, ..., K), got {tuple(history.shape)}")
     if not history.is_floating_point():
         raise ValueError(f"history must be floating point, got {history.dtype}")
+    if rate not in get_args(Rate):
+        raise ValueError(f"rate must be one of {', '.join(get_args(Rate))}, got {rate!r}")
     stencil = difference_stencil(history.shape[0], order, method)
+    if method == "finite_difference":
+        check_rounding(stencil, history.dtype)
     coefficients = torch.tensor(stencil, dtype=history.dtype, device=history.device)
     # Not a matrix product: autocast would round the losses to half precision before they are subtracted.
-    return (coefficients.reshape(-1, *[1] * (history.dim() - 1)) * history).sum(0, dtype=history.dtype)
+    rates = (coefficients.reshape(-1, *[1] * (history.dim() - 1)) * history).sum(0, dtype=history.dtype)
+    return relative_rates(rates, history[-2]) if rate == "relative" else rates
+
+
+def relative_rates(rates: Tensor, previous: Tensor) -> Tensor:
+    """s_k over the absolute previous loss, both (..., K); zero where the previous loss is zero."""
+    return torch.where(previous == 0, 0.0, rates / previous.abs())
 
 
 def softadapt_weights(

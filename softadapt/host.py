@@ -19,6 +19,7 @@ def weights_on_host(
     losses: Sequence[float] | None,
     beta: float,
     normalize: bool,
+    relative: bool,
     log_prior: Sequence[float] | None,
     total: float,
 ) -> list[float]:
@@ -35,6 +36,7 @@ def weights_on_host(
         losses: the K finite f_k of equation 4; negative ones count as zero, and where all are zero, f_k = 1.
         beta: sharpness, finite.
         normalize: use s_k / (sum_j abs(s_j) + 1e-8) in place of s_k.
+        relative: divide s_k by the absolute previous loss first; where that is zero, s_k is zero.
         log_prior: the K log p_k, finite, up to a constant; ``None`` is all equal.
         total: what the weights sum to.
 
@@ -42,6 +44,8 @@ def weights_on_host(
         K finite non-negative numbers.
     """
     logits = [sum([c * loss for c, loss in zip(stencil, past, strict=True)]) for past in zip(*history, strict=True)]
+    if relative:
+        logits = [rate / abs(past) if past else 0.0 for rate, past in zip(logits, history[-2], strict=True)]
     if normalize:
         logits = _normalized(logits)
     logits = [_saturated(beta * rate) for rate in logits]

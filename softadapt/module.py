@@ -1,190 +1,283 @@
 """`SoftAdapt`: the loss-weighting rule as a module that is used like a criterion."""
 
+import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
+from inspect import signature
 from math import isfinite, log
-from typing import Literal, Self, get_args
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import _get_current_dispatch_mode
 
-from softadapt.functional import Method, difference_stencil, softadapt_weights
+from softadapt import options
+from softadapt.functional import Method, Rate, check_rounding, difference_stencil, relative_rates, softadapt_weights
 from softadapt.host import weights_on_host
-from softadapt.ranks import mean_over_ranks
+from softadapt.options import Missing, Variant
+from softadapt.ranks import mean_over_ranks, mean_over_ranks_that_have, ranks_in
 
-Variant = Literal["loss_weighted", "original"]
-Losses = Tensor | Sequence[Tensor | float] | Mapping[str, Tensor | float]
+if TYPE_CHECKING:  # a torch that was built without distributed lacks it
+    from torch.distributed import ProcessGroup
 
-_HOST_LIMIT = (
-    128  # numbers in the history; from about twice as many on, tensor operations cost less than Python's loops
-)
+Loss = Tensor | float
+Losses = Tensor | Sequence[Loss | None] | Mapping[str, Loss | None]
+Number = TypeVar("Number", float, Tensor)
+
+_HOST_LIMIT = 128
+"""Largest history, in numbers, that is read as Python floats; above twice as many tensor operations are faster."""
 
 
 class SoftAdapt(nn.Module):
     """Weighted sum of loss components, the weights set by their recent rates of change (arXiv 1912.12355).
 
     ``loss = balance(losses)`` returns ``sum_k a_k f_k``. In training mode the call first records the detached losses
-    and refreshes `weights`; in evaluation mode it only uses them. No gradient flows through the weights. All state
-    but the components' names lies in buffers, so ``.to()``, ``torch.compile(fullgraph=True)`` and ``torch.func.vmap``
-    work, and nothing on the way waits for the device; ``state_dict`` holds the names too. Where the state and the losses
-    lie on the CPU, and nothing traces the call, a short history is read and its weights are computed in Python floats,
-    which is faster and, for a narrow dtype, more exact; reading the CPU's own memory waits for no device.
+    and refreshes `weights`; in evaluation mode it only uses them. No gradient flows through the weights. Until every
+    component has two observations, the weights are equal (times `prior`).
 
-    Until two observations are recorded the weights are equal (times `prior`). While the history fills, the difference
-    has the highest order, up to `order`, that the observations allow. An observation with a non-finite loss is counted
-    in `nonfinite_count` and otherwise ignored: history and weights stay as they were (the returned sum is non-finite,
-    as the loss is, so that a gradient scaler or the training loop can see it).
+    Four things to know before the first run:
+
+    * **The weights sum to 1**, as in the paper. A sum of K losses has weights that sum to K, so with ``total=1`` the
+      learning rate is in effect divided by K. ``total=K`` keeps its meaning.
+    * **Rates have the units of the losses.** ``beta * s_k`` decides, so beta should be of the order of one over the losses'
+      changes from one observation to the next. ``normalize=True`` or ``rate="relative"`` frees beta from the scale.
+    * **Equation 4, the default, multiplies by the loss.** It presumes losses that are not negative: a negative one gets the
+      weight zero, is counted in `negative_count`, and is warned of once. Subtract a known lower bound, or take
+      ``variant="original"``. Components of different units should be brought to one scale first.
+    * **A loss that a batch lacks is not zero.** With ``missing="hold"`` leave it out or pass ``None``.
+
+    All state lies in buffers, in single precision at least, and in the extra state of ``state_dict``, which holds the names
+    and the options. ``state_dict``, pickle, ``torch.distributed.checkpoint`` and ``to_empty`` with `reset_parameters`
+    therefore work. Nothing waits for a device, ``torch.compile(fullgraph=True)`` makes one graph. Where state and losses lie
+    on the CPU and nothing traces the call, the weights of a short history are computed in Python floats, which is faster.
+
+    An observation with a non-finite loss is counted in `nonfinite_count` and otherwise ignored: history and weights stay as
+    they were. The returned sum is non-finite, as the loss is, so that a gradient scaler or the training loop can see it.
 
     Args:
-        num_losses: number of components K >= 1.
+        losses: number of components K >= 1, or their K names: distinct texts of at most 64 bytes of UTF-8. Without names the
+            first mapping gives them.
         variant: ``"loss_weighted"`` (eq. 4) or ``"original"`` (eq. 3).
         beta: sharpness. Positive favours the worst-performing component, negative the best; 0 ignores the rates.
         normalize: divide the rates by the sum of their absolute values (section 3.1.3).
+        rate: ``"difference"`` is the paper's s_k. ``"relative"`` divides it by the absolute value of the previous
+            observation, as PhysicsNeMo, neuraloperator and NeuralPDE.jl do; where that is zero, the rate is zero.
         history: number of observations kept, at least 2.
-        order: accuracy of the backward difference, 1 to history - 1; ``None`` is the highest.
-        update_every: the mean of so many consecutive calls is one observation, and the weights are refreshed once
-            per observation: 1 for per-step updates, ``len(loader)`` for updates per epoch.
+        order: accuracy of the backward difference, 1 to history - 1; ``None`` is the smaller of 4 and history - 1. While the
+            history fills, the order is the highest, up to `order`, that the observations allow.
+        method: ``"finite_difference"``, or ``"least_squares"`` for a slope that is robust against minibatch noise.
+        update_every: the mean of so many consecutive training calls is one observation: 1 for every step,
+            ``len(loader)`` for every epoch, the number of micro-batches with gradient accumulation.
+        refresh_every: the weights are refreshed at every so many-th observation; all are recorded.
         prior: K positive numbers that multiply the adaptive weights, which are then rescaled to `total`: how a user
             states what the components are worth. ``None`` is all equal.
-        total: what the weights sum to: 1.0 as in the paper, or ``num_losses`` for the scale of the unweighted sum, so
-            that a learning rate tuned without SoftAdapt keeps its meaning. In the range of `dtype`.
-        method: ``"finite_difference"``, or ``"least_squares"`` for a slope that is robust against minibatch noise.
+        total: what the weights sum to. In the range of `dtype`.
         mean_over_history: in eq. 4 use each component's mean over the history as f_k, not its newest value.
-        average_over_ranks: in data-parallel training, record the losses' means over the ranks of torch.distributed's default
-            process group, so that all ranks have the same weights, bit for bit; a loss that is non-finite on one rank then
-            counts as such on all. The returned sum, and its gradient, remain those of the local losses. Each training call is a
-            collective (one ``all_reduce`` of K numbers). The group is looked up at the call; without one, or with a single
-            rank, nothing is averaged, so that the same script runs on one device.
-        device, dtype: of the state, as for any module of torch.nn.
+        missing: ``"error"``, or ``"hold"`` to accept losses that are absent: a key that a mapping lacks, ``None``, or False in
+            the mask of a tensor. An absent component adds nothing to the sum and keeps its history; all weights are
+            what they would be, its own included.
+        average_over_ranks: in data-parallel training, record the losses' means over the ranks, so that all ranks have the
+            same weights, bit for bit; a loss that is non-finite on one rank then counts as such on all, an absent one only
+            if all ranks lack it. The returned sum, and its gradient, remain those of the local losses. Each recorded call is
+            a collective (one ``all_reduce`` of K numbers, with ``missing="hold"`` of 2K). ``None`` does not average, and
+            warns once if there are several ranks; ``False`` does not warn. The group is looked up at the call.
+        process_group: of torch.distributed, the ranks to average over; ``None`` is the default group. It is not saved.
+        device, dtype: of the state, as for any module of torch.nn; a dtype narrower than float32 becomes float32, also in
+            ``.half()`` and ``.bfloat16()``.
 
     Attributes:
         weights: (K,) buffer, the current weights a_k, without gradient.
+        history: (history, K) buffer, the observations, oldest first; rows not yet filled are zero.
+        beta, total: as given; they may be changed between calls.
 
     Raises:
-        ValueError: for an argument of a wrong type or out of range, naming the value.
+        ValueError: for an argument of a wrong type or out of range, naming the value; for an order so high that the
+            rounding of losses to `dtype` would drown their rates.
     """
 
     weights: Tensor
     history: Tensor
-    calls: Tensor
-    finite_calls: Tensor
     window_mean: Tensor
-    stencils: Tensor
-    initial_weights: Tensor
-    log_prior: Tensor | None
+    calls: Tensor
+    nonfinite_calls: Tensor
+    negative_observations: Tensor
+    absent_calls: Tensor
+    absent_observations: Tensor
 
     def __init__(
         self,
-        num_losses: int,
+        losses: int | Sequence[str],
         *,
         variant: Variant = "loss_weighted",
         beta: float = 0.1,
         normalize: bool = False,
+        rate: Rate = "difference",
         history: int = 2,
         order: int | None = None,
+        method: Method = "finite_difference",
         update_every: int = 1,
+        refresh_every: int = 1,
         prior: Sequence[float] | Tensor | None = None,
         total: float = 1.0,
-        method: Method = "finite_difference",
         mean_over_history: bool = False,
-        average_over_ranks: bool = False,
+        missing: Missing = "error",
+        average_over_ranks: bool | None = None,
+        process_group: "ProcessGroup | None" = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        if variant not in get_args(Variant):
-            raise ValueError(f"variant must be one of {', '.join(get_args(Variant))}, got {variant!r}")
-        self.num_losses = _integer("num_losses", num_losses, at_least=1)
-        self.variant = variant
-        self.beta = _real("beta", beta)
-        self.normalize = _boolean("normalize", normalize)
-        self.order = None if order is None else _integer("order", order, at_least=1)
-        self.update_every = _integer("update_every", update_every, at_least=1)
-        self.prior = None if prior is None else _prior(prior, self.num_losses)
-        self.total = _real("total", total)
-        self.method = method
-        self.mean_over_history = _boolean("mean_over_history", mean_over_history)
-        self.average_over_ranks = _boolean("average_over_ranks", average_over_ranks)
-        self._names: tuple[str, ...] | None = None
-        if not isfinite(self.beta):
-            raise ValueError(f"beta must be finite, got {beta!r}")
-        _check_dtype(dtype or torch.get_default_dtype(), self.total)
+        named = isinstance(losses, Sequence) and not isinstance(losses, (str, bytes))
+        self._names = options.names_of(losses) if named else None  # type: ignore[arg-type]
+        self._names_given = named
+        self.num_losses = options.integer("losses", len(losses) if named else losses, at_least=1)  # type: ignore[arg-type]
+        self.variant = options.choice("variant", variant)
+        self.beta = options.finite("beta", beta)
+        self.normalize = options.boolean("normalize", normalize)
+        self.rate = options.choice("rate", rate)
+        self.order = None if order is None else options.integer("order", order, at_least=1)
+        self.method = options.choice("method", method)
+        self.update_every = options.integer("update_every", update_every, at_least=1)
+        self.refresh_every = options.integer("refresh_every", refresh_every, at_least=1)
+        self.prior = None if prior is None else options.positive_numbers("prior", prior, self.num_losses)
+        self.mean_over_history = options.boolean("mean_over_history", mean_over_history)
+        self.missing = options.choice("missing", missing)
+        self.average_over_ranks = average_over_ranks
+        if average_over_ranks is not None:
+            options.boolean("average_over_ranks", average_over_ranks)
+        self._group = _Group(process_group)
+        self._warned: set[str] = set()
+
+        dtype = options.wide(torch.get_default_dtype() if dtype is None else dtype)
+        self.total = options.total_within(options.real("total", total), dtype)
+        length = options.integer("history", history, at_least=2)
+        self._stencils = _stencils_while_filling(length, self.order, self.method)
+        if self.method == "finite_difference":
+            check_rounding(self._stencils[-1], dtype)
+        self._log_prior = self.prior and [log(value) - log(max(self.prior)) for value in self.prior]
+        self._on_device: tuple[torch.device, torch.dtype, Tensor, Tensor | None] | None = None
 
         real = partial(torch.zeros, dtype=dtype, device=device)
-        counter = partial(torch.zeros, 1, dtype=torch.int64, device=device)
-        self.register_buffer("history", real(_integer("history", history, at_least=2), self.num_losses))
+        counter = partial(torch.zeros, dtype=torch.int64, device=device)
+        self.register_buffer("history", real(length, self.num_losses))
         self.register_buffer("window_mean", real(self.num_losses))
-        self.register_buffer("calls", counter())
-        self.register_buffer("finite_calls", counter())
-        for name in ("stencils", "log_prior", "initial_weights"):
-            self.register_buffer(name, None, persistent=False)
-        self._stencil_rows = _stencils_while_filling(len(self.history), self.order, self.method)
-        self._log_prior = self.prior and [log(value) - log(max(self.prior)) for value in self.prior]
-        self._set_constants()
-        self.register_buffer("weights", self.initial_weights.clone())
+        self.register_buffer("weights", real(self.num_losses))
+        for name in ("calls", "nonfinite_calls", "negative_observations"):
+            self.register_buffer(name, counter(1))
+        for name in ("absent_calls", "absent_observations"):
+            self.register_buffer(name, counter(self.num_losses))
+        self.reset_parameters()
 
-    def _set_constants(self) -> None:
-        """Derive the constant buffers from the options, in the dtype and on the device of the state."""
-        constant = partial(torch.tensor, dtype=self.history.dtype, device=self.history.device)
-        self.stencils = constant(self._stencil_rows).t().contiguous()
-        # In Python floats, relative to the largest: in the state's dtype the prior, its sum or its logarithm may overflow.
-        prior = self.prior or [1.0] * self.num_losses
-        relative = [value / max(prior) for value in prior]
-        self.initial_weights = constant([self.total * (value / sum(relative)) for value in relative])
-        self.log_prior = None if self._log_prior is None else constant(self._log_prior)
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """Move or cast the module (`.to()`, `.double()`, `.cuda()`); constants are derived anew, not rounded twice.
-
-        Raises:
-            ValueError: if the new dtype is not floating point or cannot hold `total`; the module is then as it was.
-        """
-        _check_dtype(fn(self.weights).dtype, self.total)
-        super()._apply(fn, recurse)
-        self._set_constants()
-        self.weights = torch.where(self.observations < 2, self.initial_weights, self.weights)
-        return self
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Forget all losses: the state is then that of a new module. Learned names stay."""
+        for buffer in self.buffers():
+            buffer.zero_()
+        self.weights.copy_(self._initial_weights())
 
     @property
-    def nonfinite_count(self) -> Tensor:
-        """() int64, the number of calls with a non-finite loss."""
-        return (self.calls - self.finite_calls).squeeze(0)
+    def names(self) -> tuple[str, ...] | None:
+        """The components' names in the order of the weights; ``None`` while they have none."""
+        return self._names
 
     @property
     def observations(self) -> Tensor:
         """() int64, the number of observations recorded."""
-        return (self.finite_calls // self.update_every).squeeze(0)
+        return ((self.calls - self.nonfinite_calls) // self.update_every).squeeze(0)
 
-    def forward(self, losses: Losses) -> Tensor:
-        """Return the weighted sum of `losses`, in training mode after refreshing the weights from them.
+    @property
+    def nonfinite_count(self) -> Tensor:
+        """() int64, the number of training calls with a non-finite loss."""
+        return self.nonfinite_calls.squeeze(0).clone()
+
+    @property
+    def negative_count(self) -> Tensor:
+        """() int64, the number of observations in which equation 4 met a negative loss and gave it the weight zero."""
+        return self.negative_observations.squeeze(0).clone()
+
+    @property
+    def process_group(self) -> "ProcessGroup | None":
+        """The ranks to average over; ``None`` is torch.distributed's default group."""
+        return self._group.group
+
+    def named_weights(self, prefix: str = "") -> dict[str, Tensor]:
+        """The current weights by name, for a log: () tensors, a copy that later calls leave alone. Waits for no device.
 
         Args:
-            losses: (K,) tensor, or a sequence or mapping of K scalars. A mapping is matched by name to the first one
-                that was passed, before or after the state was saved and loaded, so that its order is free.
+            prefix: put before every name. Components without names are "0", "1" and so on.
+        """
+        names = self._names or map(str, range(self.num_losses))
+        return {f"{prefix}{name}": weight for name, weight in zip(names, self.weights.clone().unbind(), strict=True)}
+
+    if TYPE_CHECKING:  # nn.Module's own says Any
+
+        def __call__(self, losses: Losses, mask: Tensor | None = None) -> Tensor:
+            """As `forward`."""
+
+    def forward(self, losses: Losses, mask: Tensor | None = None) -> Tensor:
+        """Return the weighted sum of `losses`, in training mode after `observe` has refreshed the weights from them.
+
+        Args:
+            losses: (K,) floating-point tensor, or a sequence or mapping of K scalars. A mapping is matched by name, so that its
+                order is free. Where the constructor got names, a sequence is refused. ``None``, or a key that is
+                left out, is an absent loss (``missing="hold"``).
+            mask: (K,) bool, for a tensor of losses: False where a loss is absent (``missing="hold"``), whatever it holds.
 
         Returns:
-            () tensor, differentiable with respect to `losses`; of their dtype or the buffers', whichever is wider.
+            () tensor, differentiable with respect to `losses`; of their dtype or the state's, whichever is wider.
 
         Raises:
-            ValueError: if the shape, the number, the type or the names of the losses do not fit.
+            ValueError: if the shape, the number, the type, the device or the names of the losses do not fit.
         """
-        values = self._as_vector(losses)
+        values, present = self._as_vector(losses, mask)
         # A fresh tensor on every path: autograd keeps it, and the buffer may change before backward is called.
         if not self.training:
             return (self.weights.clone() * values).sum()
-        recorded = mean_over_ranks(values) if self.average_over_ranks else values
-        weights = self._refresh_on_host(recorded)
-        if weights is None:
-            weights = self._refresh(recorded.detach().to(self.weights.dtype))
-        elif weights.dtype == values.dtype:
+        weights, on_host = self._record(values, present)
+        if on_host and weights.dtype == values.dtype:
             # The cheaper graph; but it does not promote types, and under vmap autocast would round its operands.
             return torch.dot(weights, values)
         return (weights * values).sum()
 
-    def _refresh_on_host(self, losses: Tensor) -> Tensor | None:
-        """Do what `_refresh` does in Python floats; return ``None``, and change nothing, where that is not possible."""
-        if torch.compiler.is_compiling() or torch.jit.is_tracing() or _get_current_dispatch_mode() is not None:
+    def observe(self, losses: Losses, mask: Tensor | None = None) -> None:
+        """Record `losses` and refresh the weights, in training and in evaluation mode alike; arguments as for `forward`.
+
+        With `weigh` for where recording and weighing fall apart: observe once a step and weigh in the closure of LBFGS, or
+        observe validation losses and weigh training losses.
+        """
+        values, present = self._as_vector(losses, mask)
+        self._record(values, present)
+
+    def weigh(self, losses: Losses, mask: Tensor | None = None) -> Tensor:
+        """Return the weighted sum of `losses` at the current weights and record nothing; arguments as for `forward`."""
+        values, _ = self._as_vector(losses, mask)
+        return (self.weights.clone() * values).sum()
+
+    def _record(self, values: Tensor, present: Tensor | None) -> tuple[Tensor, bool]:
+        """Record one call's losses (K,); return the weights from now on, fresh, and whether Python floats computed them."""
+        if self.average_over_ranks:
+            if present is None and self.missing == "error":
+                values = mean_over_ranks(values, self.process_group)
+            else:
+                present = torch.ones_like(values, dtype=torch.bool) if present is None else present
+                values, present = mean_over_ranks_that_have(values.detach(), present, self.process_group)
+        elif self.average_over_ranks is None and not torch.compiler.is_compiling() and ranks_in(self.process_group) > 1:
+            self._warn(
+                "every rank has weights of its own, from its own losses, so the ranks minimise different functions. "
+                "Take average_over_ranks=True for one set of weights, or False to keep it so"
+            )
+        if self.missing == "error" and (weights := self._record_on_host(values)) is not None:
+            return weights, True
+        weights = self._record_as_tensors(values.detach().to(self.weights.dtype), present)
+        if self.variant == "loss_weighted" and weights.is_cpu and not torch.compiler.is_compiling():
+            self._warn_of_negative(values.detach())
+        return weights, False
+
+    def _record_on_host(self, losses: Tensor) -> Tensor | None:
+        """Do what `_record_as_tensors` does in Python floats; return ``None``, and change nothing, where that cannot be.
+
+        The weights are those of double precision, rounded once. Reading the CPU's own memory waits for no device.
+        """
+        if torch.compiler.is_compiling() or torch.jit.is_tracing():
             return None  # a trace would keep the numbers as constants
         # Looked up here, as through nn.Module.__getattr__ a buffer costs as much as an operation on it.
         state, n = vars(self)["_buffers"], self.update_every
@@ -193,99 +286,182 @@ class SoftAdapt(nn.Module):
             return None  # reading would wait for the device
         if history.numel() > _HOST_LIMIT:
             return None
-        dtype, device = history.dtype, history.device
+        dtype = history.dtype
         if losses.dtype != dtype:
             losses = losses.detach().to(dtype)
         try:  # all is read before anything is written
-            values, rows = losses.tolist(), history.tolist()
-            (calls,), (finite_calls,) = state["calls"].tolist(), state["finite_calls"].tolist()
+            calls = state["calls"].item()  # raises where a tensor has no number of its own: torch.func.vmap, make_fx
+            values, rows, nonfinite = losses.tolist(), history.tolist(), state["nonfinite_calls"].item()
             window = state["window_mean"].tolist() if n > 1 else []
-        except RuntimeError:  # under torch.func.vmap a tensor has no numbers of its own
+        except RuntimeError:
             return None
         state["calls"].fill_(calls + 1)
         if not all(map(isfinite, values)):
+            state["nonfinite_calls"].fill_(nonfinite + 1)
             return weights.clone()
-        finite_calls += 1
-        state["finite_calls"].fill_(finite_calls)
+        finite_calls = calls + 1 - nonfinite
+        constant = partial(torch.tensor, dtype=dtype)
         if n > 1:
-            # Each call adds its share of the mean: a sum of finite losses may overflow.
-            mean = [share + value / n for share, value in zip(window, values, strict=True)]
-            observation = torch.tensor(mean, dtype=dtype, device=device)
+            mean = constant([_window_mean(share, value, n) for share, value in zip(window, values, strict=True)])
             if finite_calls % n:
-                state["window_mean"].copy_(observation)
+                state["window_mean"].copy_(mean)
                 return weights.clone()
             state["window_mean"].zero_()
-            values = observation.tolist()  # rounded as the history holds it
+            values = mean.tolist()  # rounded as the history holds it
         rows = [*rows[1:], values]
-        history.copy_(torch.tensor(rows, dtype=dtype, device=device))
-        filled = min(finite_calls // n, len(rows))
-        if filled < 2:
+        history.copy_(constant(rows))
+        observations = finite_calls // n
+        filled = min(observations, len(rows))
+        recent = None
+        if self.variant == "loss_weighted":
+            recent = values
+            if self.mean_over_history:
+                # Rows not yet filled are zero and do not count.
+                recent = [sum(loss / filled for loss in past) for past in zip(*rows, strict=True)]
+            if min(recent) < 0:
+                state["negative_observations"].add_(1)
+                self._warn_of_negative(recent)
+        if filled < 2 or observations % self.refresh_every:
             return weights.clone()
-        recent = values if self.variant == "loss_weighted" else None
-        if recent and self.mean_over_history:
-            # Rows not yet filled are zero and do not count.
-            recent = [sum(loss / filled for loss in past) for past in zip(*rows, strict=True)]
         shares = weights_on_host(
-            rows, self._stencil_rows[filled], recent, self.beta, self.normalize, self._log_prior, self.total
+            rows,
+            self._stencils[filled],
+            recent,
+            self.beta,
+            self.normalize,
+            self.rate == "relative",
+            self._log_prior,
+            self.total,
         )
-        refreshed = torch.tensor(shares, dtype=dtype, device=device)
+        refreshed = constant(shares)
         weights.copy_(refreshed)
         return refreshed
 
     @torch.no_grad()
-    def _refresh(self, losses: Tensor) -> Tensor:
-        """Record one call's losses (K,); return the weights that hold from now on, also kept in the buffer.
+    def _record_as_tensors(self, losses: Tensor, present: Tensor | None) -> Tensor:
+        """Record one call's losses (K,), of which those in `present` count; return the weights that hold from now on.
 
         Small tensors cost their dispatch, not their arithmetic, so this path is written for few operations. None of
         them is a matrix product, whose operands autocast would round to half precision.
         """
-        finite = (losses - losses).sum() == 0  # infinity and NaN minus themselves are NaN
-        self.calls.add_(1)
-        observations = self.finite_calls.add_(finite)
-        due, observation = finite, losses
-        if self.update_every > 1:
-            due, observation = self._accumulate(losses, finite)
-            observations = observations // self.update_every
-        history = torch.cat((self.history[1:], observation.unsqueeze(0)))
-        filled = observations.clamp_max(len(history))
-        rates = (self.stencils.index_select(1, filled) * history).sum(0)  # column m: m filled
+        if losses.device != self.weights.device:
+            raise ValueError(
+                f"the losses are on {losses.device}, the state of SoftAdapt on {self.weights.device}; "
+                f"move it: balance.to({str(losses.device)!r})"
+            )
+        n = self.update_every
+        nonfinite = (losses - losses).any()  # infinity and NaN minus themselves are NaN, which counts as true
+        finite_calls = self.calls.add_(1) - self.nonfinite_calls.add_(nonfinite)
+        closes, observation, observations = ~nonfinite, losses, finite_calls
+        if n > 1:
+            mean = _window_mean(self.window_mean, torch.where(nonfinite, 0.0, losses), n)
+            closes, observation, observations = closes & (finite_calls % n == 0), mean, finite_calls // n
+            self.window_mean.copy_(torch.where(closes, 0.0, mean))
+        new, filled_by = closes, observations
+        if self.missing == "hold":
+            absent_calls = self.absent_calls
+            if present is not None:
+                absent_calls = absent_calls + (~(nonfinite | present))
+            whole_window = absent_calls == n
+            observation = observation * (n / (n - absent_calls))  # the mean of the calls that had the loss
+            self.absent_calls.copy_(torch.where(closes, 0, absent_calls))
+            filled_by = observations - self.absent_observations.add_(closes & whole_window)
+            new = closes & ~whole_window
+        shifted = torch.cat((self.history[1:], observation.unsqueeze(0)))
+        history = self.history.copy_(torch.where(new, shifted, self.history))
+
+        stencils, log_prior = self._constants()
+        filled = filled_by.clamp_max(len(history))
+        rates = (stencils.index_select(1, filled) * history).sum(0)  # column m: m filled
+        if self.rate == "relative":
+            rates = relative_rates(rates, history[-2])
         recent = None
         if self.variant == "loss_weighted":
             # Rows not yet filled are zero and do not count.
-            recent = (history / filled.clamp_min(1)).sum(0) if self.mean_over_history else observation
+            recent = (history / filled.clamp_min(1)).sum(0) if self.mean_over_history else history[-1]
+            self.negative_observations.add_(closes & (recent < 0).any())
         weights = softadapt_weights(rates, recent, beta=self.beta, normalize=self.normalize)
-        if self.log_prior is not None:
-            weights = torch.softmax(weights.log() + self.log_prior, dim=-1)
+        if log_prior is not None:
+            weights = torch.softmax(weights.log() + log_prior, dim=-1)
         if self.total != 1:
             weights = self.total * weights
-        weights = torch.where(due & (observations >= 2), weights, self.weights)
-
+        due = closes & (filled_by.amin() >= 2)
+        if self.refresh_every > 1:
+            due = due & (observations % self.refresh_every == 0)
+        weights = torch.where(due, weights, self.weights)
         self.weights.copy_(weights)
-        self.history.copy_(torch.where(due, history, self.history))
         return weights
 
-    def _accumulate(self, losses: Tensor, finite: Tensor) -> tuple[Tensor, Tensor]:
-        """Add a call to the open window; return whether that completes the window, and the window's mean."""
-        # Each call adds its share of the mean: a sum of finite losses may overflow.
-        mean = self.window_mean + torch.where(finite, losses / self.update_every, 0.0)
-        due = finite & (self.finite_calls % self.update_every == 0)
-        self.window_mean.copy_(torch.where(due, 0.0, mean))
-        return due, mean
+    def _constants(self) -> tuple[Tensor, Tensor | None]:
+        """Stencils (history, history + 1), column m for m observations, and log prior (K,), in the state's dtype, on its device.
 
-    def _as_vector(self, losses: Losses) -> Tensor:
-        names = self._names
+        No buffers, which some ways of loading leave uninitialised; kept, since sending them to a device would wait for it.
+        """
+        device, dtype = self.history.device, self.history.dtype
+        if not torch.compiler.is_compiling() and self._on_device is not None and self._on_device[:2] == (device, dtype):
+            return self._on_device[2:]
+        constant = partial(torch.tensor, dtype=dtype, device=device)
+        stencils = constant(self._stencils).t().contiguous()
+        log_prior = None if self._log_prior is None else constant(self._log_prior)
+        if not torch.compiler.is_compiling() and type(stencils) is Tensor:  # not a tensor of a trace
+            self._on_device = (device, dtype, stencils, log_prior)
+        return stencils, log_prior
+
+    def _initial_weights(self) -> Tensor:
+        """`prior` over its sum, times `total`, in Python floats: in the state's dtype prior, sum or logarithm may overflow."""
+        prior = self.prior or [1.0] * self.num_losses
+        relative = [value / max(prior) for value in prior]
+        shares = [self.total * (value / sum(relative)) for value in relative]
+        return torch.tensor(shares, dtype=self.history.dtype, device=self.history.device)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Move or cast the module (`.to()`, `.double()`, `.cuda()`); the state keeps single precision at least.
+
+        Raises:
+            ValueError: if the new dtype is not floating point or cannot hold `total`; the module is then as it was.
+        """
+
+        def moved(tensor: Tensor) -> Tensor:
+            result = fn(tensor)
+            if not tensor.is_floating_point():
+                return result
+            dtype = options.wide(result.dtype)
+            options.total_within(self.total, dtype)
+            return result if result.dtype == dtype else tensor.to(result.device, dtype)
+
+        before = self.weights.dtype
+        super()._apply(moved, recurse)
+        if self.weights.dtype != before:  # equal weights are derived anew, not rounded twice
+            with torch.no_grad():
+                few = ((self.calls - self.nonfinite_calls) // self.update_every - self.absent_observations).amin() < 2
+                self.weights.copy_(torch.where(few, self._initial_weights(), self.weights))
+        return self
+
+    def _as_vector(self, losses: Losses, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """The losses (K,), zero where absent, and which are present (K,), bool; ``None`` where none is absent."""
+        names, present = self._names, None
         if isinstance(losses, (dict, Mapping)):  # dict by itself, as asking an abstract class is slow
-            names = names or tuple(losses)
+            names = names or self._learned(losses)
             if losses.keys() != set(names):
-                raise ValueError(f"expected losses named {', '.join(names)}, got {', '.join(map(str, losses))}")
+                losses = self._with_absent(losses, names)
             losses = [losses[name] for name in names]
+        elif self._names_given and not isinstance(losses, Tensor):
+            raise ValueError(f"expected a mapping, since the losses have names: {', '.join(self._names or ())}")
         if isinstance(losses, Tensor):
             values = losses
+            if mask is not None:
+                present = self._checked_mask(mask)
+                values = torch.where(present, values, 0.0)
+        elif mask is not None:
+            raise ValueError("a mask goes with a tensor of losses; in a sequence or a mapping, None is an absent loss")
         elif not isinstance(losses, (list, Collection)):
             raise ValueError(f"losses must be a tensor, a sequence or a mapping, got {losses!r}")
         elif len(losses) != self.num_losses:
             raise ValueError(f"expected {self.num_losses} losses, got {len(losses)}")
         else:
+            if self.missing == "hold" and any(loss is None for loss in losses):
+                present = torch.tensor([loss is not None for loss in losses], device=self.weights.device)
+                losses = [0.0 if loss is None else loss for loss in losses]
             # A view of what is a scalar already would cost a node in the graph.
             values = torch.stack([x if isinstance(x, Tensor) and x.dim() == 0 else self._as_scalar(x) for x in losses])
         if values.shape != (self.num_losses,):
@@ -294,34 +470,127 @@ class SoftAdapt(nn.Module):
             raise ValueError(f"losses must be floating point, got {values.dtype}")
         if names is not self._names:  # only now: a call that is refused does not name the components
             self._names = names
-        return values
+        return values, present
 
-    def _as_scalar(self, loss: Tensor | float) -> Tensor:
+    def _learned(self, losses: Mapping[str, Any]) -> tuple[str, ...]:
+        """The components' names, from the first mapping."""
+        if len(losses) != self.num_losses:
+            raise ValueError(
+                f"expected {self.num_losses} losses, got {', '.join(map(str, losses))}: the first mapping names all of them, "
+                "an absent one as None; or give the names to the constructor"
+            )
+        return options.names_of(losses)
+
+    def _with_absent(self, losses: Mapping[str, Loss | None], names: tuple[str, ...]) -> Mapping[str, Loss | None]:
+        """`losses` with the keys that they lack as ``None``."""
+        if self.missing == "hold" and losses.keys() < set(names):
+            return dict.fromkeys(names) | dict(losses)
+        hint = "" if self.missing == "hold" or losses.keys() - set(names) else "; missing='hold' accepts absent losses"
+        raise ValueError(f"expected losses named {', '.join(names)}, got {', '.join(map(str, losses))}{hint}")
+
+    def _checked_mask(self, mask: Tensor) -> Tensor:
+        if self.missing != "hold":
+            raise ValueError("a mask of absent losses needs missing='hold'")
+        if not isinstance(mask, Tensor) or mask.dtype != torch.bool or mask.shape != (self.num_losses,):
+            got = f"{mask.dtype} {tuple(mask.shape)}" if isinstance(mask, Tensor) else repr(mask)
+            raise ValueError(f"mask must be a bool tensor of shape ({self.num_losses},), got {got}")
+        return mask
+
+    def _as_scalar(self, loss: Loss | None) -> Tensor:
+        if loss is None:
+            raise ValueError("a loss is None; missing='hold' accepts absent losses")
         if not isinstance(loss, Tensor):
-            return torch.full((), _real("each loss", loss), dtype=self.weights.dtype, device=self.weights.device)
+            return torch.full((), options.real("each loss", loss), dtype=self.weights.dtype, device=self.weights.device)
         if loss.numel() != 1:
             raise ValueError(f"each loss must be a scalar, got shape {tuple(loss.shape)}")
         return loss.reshape(())
 
-    def get_extra_state(self) -> Tensor:
-        """The components' names in the order of the weights, saved with `state_dict`; empty if they have none yet.
+    def _warn_of_negative(self, losses: Tensor | Sequence[float]) -> None:
+        """Warn once of the most negative loss, if there is one."""
+        if "negative" in self._warned:
+            return
+        values = losses.tolist() if isinstance(losses, Tensor) else losses
+        if (lowest := min(values)) < 0:
+            self._warned.add("negative")
+            name = (self._names or range(self.num_losses))[values.index(lowest)]
+            warnings.warn(
+                f"SoftAdapt: the loss {name!r} is {lowest:.6g}, and equation 4 gives a negative loss the weight zero. Subtract a "
+                "known lower bound from it, or take variant='original'",
+                stacklevel=5,
+            )
 
-        As the bytes of one text, so that everything in ``state_dict`` is a tensor.
-        """
-        return torch.tensor(list("\n".join(map(str, self._names or ())).encode()), dtype=torch.uint8)
+    def _warn(self, message: str) -> None:
+        """Warn once."""
+        if message not in self._warned:
+            self._warned.add(message)
+            warnings.warn(f"SoftAdapt: {message}", stacklevel=5)
+
+    def _options(self) -> dict[str, Any]:
+        """The options as the constructor takes them, but for those of the place where it runs."""
+        given = {name: getattr(self, name) for name in _OPTIONS if name != "history"}
+        return given | {"history": self.history.shape[0]}
+
+    def get_extra_state(self) -> Tensor:
+        """Options and names, saved with `state_dict`; uint8 bytes, whose number depends on K alone."""
+        return options.pack(self._options(), self._names, self.num_losses)
 
     def set_extra_state(self, state: Tensor) -> None:
-        """Take over the names saved with the state, so that its history and weights keep their components."""
-        self._names = tuple(bytes(state.tolist()).decode().split("\n")) if len(state) else None
+        """Take over the names saved with the state, so that its history and weights keep their components.
+
+        The options stay those of this module. Where the saved ones differ, one warning names them.
+        """
+        saved, names = options.unpack(state, self.num_losses)
+        self._names = names or self._names
+        ours = self._options()
+        if changed := [name for name in saved if saved[name] != ours[name]]:
+            differences = ", ".join(f"{name}={saved[name]!r} (here {ours[name]!r})" for name in changed)
+            warnings.warn(
+                f"SoftAdapt: the loaded state was saved with other options: {differences}; those of this module stay",
+                stacklevel=2,
+            )
+
+    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
+        """Refuse the state of other components before any of it is copied."""
+        if (extra := state_dict.get(f"{prefix}_extra_state")) is not None:
+            _, names = options.unpack(extra, self.num_losses)
+            if self._names_given and names not in (None, self._names):
+                raise ValueError(
+                    f"the state was saved for losses named {', '.join(names or ())}; this SoftAdapt has "
+                    f"{', '.join(self._names or ())}"
+                )
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def extra_repr(self) -> str:
-        """The options, as they appear in `print(model)`."""
-        return (
-            f"{self.num_losses}, variant={self.variant!r}, beta={self.beta}, normalize={self.normalize}, "
-            f"history={self.history.shape[0]}, order={self.order}, update_every={self.update_every}, "
-            f"total={self.total}, method={self.method!r}, mean_over_history={self.mean_over_history}, "
-            f"average_over_ranks={self.average_over_ranks}"
+        """The constructor's arguments that are not defaults, as they appear in `print(model)`."""
+        given = self._options() | {"average_over_ranks": self.average_over_ranks}
+        differing = [f"{name}={value!r}" for name, value in given.items() if value != _DEFAULTS[name]]
+        return ", ".join(
+            [repr(list(self._names) if self._names_given and self._names else self.num_losses), *differing]
         )
+
+
+_DEFAULTS = {name: parameter.default for name, parameter in signature(SoftAdapt).parameters.items()}
+_OPTIONS = [
+    name for name in _DEFAULTS if name not in ("losses", "average_over_ranks", "process_group", "device", "dtype")
+]
+
+
+class _Group:
+    """A process group, which can neither be copied nor pickled: a copy shares it, an unpickled module has the default."""
+
+    def __init__(self, group: "ProcessGroup | None" = None) -> None:
+        self.group = group
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+    def __reduce__(self) -> tuple[type[Self], tuple[()]]:
+        return type(self), ()
+
+
+def _window_mean(mean: Number, loss: Number, calls: int) -> Number:
+    """Add a call to the mean of the open window: each adds its share, as a sum of finite losses may overflow."""
+    return mean + loss / calls
 
 
 def _stencils_while_filling(history: int, order: int | None, method: Method) -> list[list[float]]:
@@ -332,47 +601,3 @@ def _stencils_while_filling(history: int, order: int | None, method: Method) -> 
         possible = None if order is None else min(order, filled - 1)
         table.append([0.0] * (history - filled) + difference_stencil(filled, possible, method))
     return table
-
-
-def _integer(name: str, value: int, *, at_least: int) -> int:
-    try:
-        if not isinstance(value, bool) and value.__index__() >= at_least:
-            return value.__index__()
-    except (AttributeError, TypeError):
-        pass
-    raise ValueError(f"{name} must be an integer of at least {at_least}, got {value!r}")
-
-
-def _real(name: str, value: float) -> float:
-    try:
-        if not isinstance(value, (bool, str, bytes)):
-            return float(value)
-    except (TypeError, ValueError, OverflowError, RuntimeError):
-        pass
-    raise ValueError(f"{name} must be a real number, got {value!r}")
-
-
-def _boolean(name: str, value: bool) -> bool:
-    if not isinstance(value, bool):
-        raise ValueError(f"{name} must be True or False, got {value!r}")
-    return value
-
-
-def _prior(prior: Sequence[float] | Tensor, num_losses: int) -> list[float]:
-    try:
-        values = [_real("each number of prior", value) for value in prior]
-    except TypeError:
-        raise ValueError(f"prior must hold {num_losses} numbers, got {prior!r}") from None
-    if len(values) != num_losses:
-        raise ValueError(f"prior must hold {num_losses} numbers, got {values}")
-    if not all(isfinite(value) and value > 0 for value in values):
-        raise ValueError(f"prior must hold positive finite numbers, got {values}")
-    return values
-
-
-def _check_dtype(dtype: torch.dtype, total: float) -> None:
-    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
-        raise ValueError(f"dtype must be a floating point torch.dtype, got {dtype!r}")
-    limits = torch.finfo(dtype)
-    if not limits.tiny <= total <= limits.max:
-        raise ValueError(f"total must be a positive number in the range of {dtype}, got {total!r}")
