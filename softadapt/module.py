@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from inspect import signature
 from math import isfinite, log
@@ -97,7 +98,7 @@ class SoftAdapt(nn.Module):
     weights: Tensor
     history: Tensor
     window_mean: Tensor
-    calls: Tensor
+    finite_calls: Tensor
     nonfinite_calls: Tensor
     negative_observations: Tensor
     absent_calls: Tensor
@@ -161,9 +162,9 @@ class SoftAdapt(nn.Module):
         self.register_buffer("history", real(length, self.num_losses))
         self.register_buffer("window_mean", real(self.num_losses))
         self.register_buffer("weights", real(self.num_losses))
-        for name in ("calls", "nonfinite_calls", "negative_observations"):
+        for name in ("finite_calls", "nonfinite_calls"):
             self.register_buffer(name, counter(1))
-        for name in ("absent_calls", "absent_observations"):
+        for name in ("negative_observations", "absent_calls", "absent_observations"):
             self.register_buffer(name, counter(self.num_losses))
         self.reset_parameters()
 
@@ -173,6 +174,7 @@ class SoftAdapt(nn.Module):
         for buffer in self.buffers():
             buffer.zero_()
         self.weights.copy_(self._initial_weights())
+        self._filled = not self.weights.is_meta
 
     @property
     def names(self) -> tuple[str, ...] | None:
@@ -182,7 +184,7 @@ class SoftAdapt(nn.Module):
     @property
     def observations(self) -> Tensor:
         """() int64, the number of observations recorded."""
-        return ((self.calls - self.nonfinite_calls) // self.update_every).squeeze(0)
+        return (self.finite_calls // self.update_every).squeeze(0)
 
     @property
     def nonfinite_count(self) -> Tensor:
@@ -191,8 +193,8 @@ class SoftAdapt(nn.Module):
 
     @property
     def negative_count(self) -> Tensor:
-        """() int64, the number of observations in which equation 4 met a negative loss and gave it the weight zero."""
-        return self.negative_observations.squeeze(0).clone()
+        """() int64, the number of negative losses to which equation 4 gave the weight zero, one per observation."""
+        return self.negative_observations.sum()
 
     @property
     def process_group(self) -> "ProcessGroup | None":
@@ -229,9 +231,8 @@ class SoftAdapt(nn.Module):
             ValueError: if the shape, the number, the type, the device or the names of the losses do not fit.
         """
         values, present = self._as_vector(losses, mask)
-        # A fresh tensor on every path: autograd keeps it, and the buffer may change before backward is called.
         if not self.training:
-            return (self.weights.clone() * values).sum()
+            return self._weighted_sum(values)
         weights, on_host = self._record(values, present)
         if on_host and weights.dtype == values.dtype:
             # The cheaper graph; but it does not promote types, and under vmap autocast would round its operands.
@@ -250,7 +251,20 @@ class SoftAdapt(nn.Module):
     def weigh(self, losses: Losses, mask: Tensor | None = None) -> Tensor:
         """Return the weighted sum of `losses` at the current weights and record nothing; arguments as for `forward`."""
         values, _ = self._as_vector(losses, mask)
-        return (self.weights.clone() * values).sum()
+        return self._weighted_sum(values)
+
+    def _weighted_sum(self, values: Tensor) -> Tensor:
+        weights = self.weights
+        self._check_device(values, weights)
+        # A fresh tensor, as autograd keeps it, and the buffer may change before backward is called.
+        return (weights.clone() * values).sum()
+
+    def _check_device(self, values: Tensor, weights: Tensor) -> None:
+        if values.device != weights.device:
+            raise ValueError(
+                f"the losses are on {values.device}, the state of SoftAdapt on {weights.device}; "
+                f"move it: balance.to({str(values.device)!r})"
+            )
 
     def _record(self, values: Tensor, present: Tensor | None) -> tuple[Tensor, bool]:
         """Record one call's losses (K,); return the weights from now on, fresh, and whether Python floats computed them."""
@@ -262,14 +276,16 @@ class SoftAdapt(nn.Module):
                 values, present = mean_over_ranks_that_have(values.detach(), present, self.process_group)
         elif self.average_over_ranks is None and not torch.compiler.is_compiling() and ranks_in(self.process_group) > 1:
             self._warn(
-                "every rank has weights of its own, from its own losses, so the ranks minimise different functions. "
-                "Take average_over_ranks=True for one set of weights, or False to keep it so"
+                "ranks",
+                "every rank has weights of its own, from its own losses, so that the ranks minimise different functions; "
+                "take average_over_ranks=True for one set of weights, or False to keep it so",
             )
         if self.missing == "error" and (weights := self._record_on_host(values)) is not None:
             return weights, True
-        weights = self._record_as_tensors(values.detach().to(self.weights.dtype), present)
-        if self.variant == "loss_weighted" and weights.is_cpu and not torch.compiler.is_compiling():
-            self._warn_of_negative(values.detach())
+        weights = self._record_as_tensors(values.to(self.weights.dtype), present)
+        if self.variant == "loss_weighted" and _is_readable(values):
+            with suppress(RuntimeError):  # under torch.func.vmap a tensor has no numbers of its own
+                self._warn_of_negative(values.tolist())
         return weights, False
 
     def _record_on_host(self, losses: Tensor) -> Tensor | None:
@@ -277,29 +293,26 @@ class SoftAdapt(nn.Module):
 
         The weights are those of double precision, rounded once. Reading the CPU's own memory waits for no device.
         """
-        if torch.compiler.is_compiling() or torch.jit.is_tracing():
-            return None  # a trace would keep the numbers as constants
         # Looked up here, as through nn.Module.__getattr__ a buffer costs as much as an operation on it.
-        state, n = vars(self)["_buffers"], self.update_every
+        state: dict[str, Tensor] = vars(self)["_buffers"]
+        n = self.update_every
         history, weights = state["history"], state["weights"]
-        if not (type(losses) is type(history) is Tensor and losses.is_cpu and history.is_cpu):
-            return None  # reading would wait for the device
-        if history.numel() > _HOST_LIMIT:
+        if not (_is_readable(losses) and _is_readable(history)) or history.numel() > _HOST_LIMIT:
             return None
         dtype = history.dtype
         if losses.dtype != dtype:
             losses = losses.detach().to(dtype)
         try:  # all is read before anything is written
-            calls = state["calls"].item()  # raises where a tensor has no number of its own: torch.func.vmap, make_fx
-            values, rows, nonfinite = losses.tolist(), history.tolist(), state["nonfinite_calls"].item()
+            # The first raises where a tensor has no number of its own: under torch.func.vmap and in a trace of make_fx.
+            finite_calls = 1 + int(state["finite_calls"].item())
+            values, rows = losses.tolist(), history.tolist()
             window = state["window_mean"].tolist() if n > 1 else []
         except RuntimeError:
             return None
-        state["calls"].fill_(calls + 1)
         if not all(map(isfinite, values)):
-            state["nonfinite_calls"].fill_(nonfinite + 1)
+            state["nonfinite_calls"].add_(1)
             return weights.clone()
-        finite_calls = calls + 1 - nonfinite
+        state["finite_calls"].fill_(finite_calls)
         constant = partial(torch.tensor, dtype=dtype)
         if n > 1:
             mean = constant([_window_mean(share, value, n) for share, value in zip(window, values, strict=True)])
@@ -319,7 +332,7 @@ class SoftAdapt(nn.Module):
                 # Rows not yet filled are zero and do not count.
                 recent = [sum(loss / filled for loss in past) for past in zip(*rows, strict=True)]
             if min(recent) < 0:
-                state["negative_observations"].add_(1)
+                state["negative_observations"].add_(torch.tensor([loss < 0 for loss in recent]))
                 self._warn_of_negative(recent)
         if filled < 2 or observations % self.refresh_every:
             return weights.clone()
@@ -344,18 +357,15 @@ class SoftAdapt(nn.Module):
         Small tensors cost their dispatch, not their arithmetic, so this path is written for few operations. None of
         them is a matrix product, whose operands autocast would round to half precision.
         """
-        if losses.device != self.weights.device:
-            raise ValueError(
-                f"the losses are on {losses.device}, the state of SoftAdapt on {self.weights.device}; "
-                f"move it: balance.to({str(losses.device)!r})"
-            )
+        self._check_device(losses, self.weights)
         n = self.update_every
         nonfinite = (losses - losses).any()  # infinity and NaN minus themselves are NaN, which counts as true
-        finite_calls = self.calls.add_(1) - self.nonfinite_calls.add_(nonfinite)
-        closes, observation, observations = ~nonfinite, losses, finite_calls
+        self.nonfinite_calls.add_(nonfinite)
+        closes, observation = ~nonfinite, losses
+        observations = self.finite_calls.add_(closes)
         if n > 1:
             mean = _window_mean(self.window_mean, torch.where(nonfinite, 0.0, losses), n)
-            closes, observation, observations = closes & (finite_calls % n == 0), mean, finite_calls // n
+            closes, observation, observations = closes & (observations % n == 0), mean, observations // n
             self.window_mean.copy_(torch.where(closes, 0.0, mean))
         new, filled_by = closes, observations
         if self.missing == "hold":
@@ -371,21 +381,26 @@ class SoftAdapt(nn.Module):
         history = self.history.copy_(torch.where(new, shifted, self.history))
 
         stencils, log_prior = self._constants()
-        filled = filled_by.clamp_max(len(history))
-        rates = (stencils.index_select(1, filled) * history).sum(0)  # column m: m filled
+        if len(history) == 2:
+            rates = history[1] - history[0]
+        else:
+            rates = (stencils.index_select(1, filled_by.clamp_max(len(history))) * history).sum(0)
         if self.rate == "relative":
             rates = relative_rates(rates, history[-2])
         recent = None
         if self.variant == "loss_weighted":
-            # Rows not yet filled are zero and do not count.
-            recent = (history / filled.clamp_min(1)).sum(0) if self.mean_over_history else history[-1]
-            self.negative_observations.add_(closes & (recent < 0).any())
+            recent = observation if self.missing == "error" else history[-1]
+            if self.mean_over_history:  # rows not yet filled are zero and do not count
+                recent = (history / filled_by.clamp(1, len(history))).sum(0)
+            self.negative_observations.add_(closes & (recent < 0))
         weights = softadapt_weights(rates, recent, beta=self.beta, normalize=self.normalize)
         if log_prior is not None:
             weights = torch.softmax(weights.log() + log_prior, dim=-1)
         if self.total != 1:
             weights = self.total * weights
-        due = closes & (filled_by.amin() >= 2)
+        due = closes & (filled_by >= 2)
+        if self.missing == "hold":
+            due = due.all()
         if self.refresh_every > 1:
             due = due & (observations % self.refresh_every == 0)
         weights = torch.where(due, weights, self.weights)
@@ -393,7 +408,7 @@ class SoftAdapt(nn.Module):
         return weights
 
     def _constants(self) -> tuple[Tensor, Tensor | None]:
-        """Stencils (history, history + 1), column m for m observations, and log prior (K,), in the state's dtype, on its device.
+        """Stencils, column m for m observations, and log prior (K,), in the state's dtype and on its device.
 
         No buffers, which some ways of loading leave uninitialised; kept, since sending them to a device would wait for it.
         """
@@ -430,15 +445,20 @@ class SoftAdapt(nn.Module):
             return result if result.dtype == dtype else tensor.to(result.device, dtype)
 
         before = self.weights.dtype
-        super()._apply(moved, recurse)
+        super()._apply(moved, recurse)  # type: ignore[no-untyped-call]
         if self.weights.dtype != before:  # equal weights are derived anew, not rounded twice
             with torch.no_grad():
-                few = ((self.calls - self.nonfinite_calls) // self.update_every - self.absent_observations).amin() < 2
+                few = (self.finite_calls // self.update_every - self.absent_observations).amin() < 2
                 self.weights.copy_(torch.where(few, self._initial_weights(), self.weights))
         return self
 
     def _as_vector(self, losses: Losses, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """The losses (K,), zero where absent, and which are present (K,), bool; ``None`` where none is absent."""
+        if not (self._filled or self.weights.is_meta):
+            raise ValueError(
+                "the state of this SoftAdapt was made on the meta device and neither initialised nor loaded; call its "
+                "reset_parameters(), and then load what is to be loaded"
+            )
         names, present = self._names, None
         if isinstance(losses, (dict, Mapping)):  # dict by itself, as asking an abstract class is slow
             names = names or self._learned(losses)
@@ -505,25 +525,21 @@ class SoftAdapt(nn.Module):
             raise ValueError(f"each loss must be a scalar, got shape {tuple(loss.shape)}")
         return loss.reshape(())
 
-    def _warn_of_negative(self, losses: Tensor | Sequence[float]) -> None:
-        """Warn once of the most negative loss, if there is one."""
-        if "negative" in self._warned:
-            return
-        values = losses.tolist() if isinstance(losses, Tensor) else losses
-        if (lowest := min(values)) < 0:
-            self._warned.add("negative")
-            name = (self._names or range(self.num_losses))[values.index(lowest)]
-            warnings.warn(
-                f"SoftAdapt: the loss {name!r} is {lowest:.6g}, and equation 4 gives a negative loss the weight zero. Subtract a "
-                "known lower bound from it, or take variant='original'",
-                stacklevel=5,
+    def _warn_of_negative(self, losses: Sequence[float]) -> None:
+        """Warn once of the most negative of the losses (K,), if there is one."""
+        if (lowest := min(losses)) < 0:
+            name = (self._names or range(self.num_losses))[losses.index(lowest)]
+            self._warn(
+                "negative",
+                f"the loss {name!r} is {lowest:.6g}, and equation 4 gives a negative loss the weight zero; subtract a known "
+                "lower bound from it, or take variant='original'",
             )
 
-    def _warn(self, message: str) -> None:
-        """Warn once."""
-        if message not in self._warned:
-            self._warned.add(message)
-            warnings.warn(f"SoftAdapt: {message}", stacklevel=5)
+    def _warn(self, reason: str, message: str) -> None:
+        """Warn once for each reason."""
+        if reason not in self._warned:
+            self._warned.add(reason)
+            warnings.warn(f"SoftAdapt: {message}", stacklevel=2)
 
     def _options(self) -> dict[str, Any]:
         """The options as the constructor takes them, but for those of the place where it runs."""
@@ -538,8 +554,12 @@ class SoftAdapt(nn.Module):
         """Take over the names saved with the state, so that its history and weights keep their components.
 
         The options stay those of this module. Where the saved ones differ, one warning names them.
+
+        Raises:
+            ValueError: for a state of other components than the constructor named, or of another number of them.
         """
-        saved, names = options.unpack(state, self.num_losses)
+        saved, names = self._unpacked(state)
+        self._filled = True
         self._names = names or self._names
         ours = self._options()
         if changed := [name for name in saved if saved[name] != ours[name]]:
@@ -549,15 +569,19 @@ class SoftAdapt(nn.Module):
                 stacklevel=2,
             )
 
+    def _unpacked(self, state: Tensor) -> tuple[dict[str, Any], tuple[str, ...] | None]:
+        saved, names = options.unpack(state, self.num_losses)
+        if self._names_given and names not in (None, self._names):
+            raise ValueError(
+                f"the state was saved for losses named {', '.join(names or ())}; this SoftAdapt has "
+                f"{', '.join(self._names or ())}"
+            )
+        return saved, names
+
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
         """Refuse the state of other components before any of it is copied."""
         if (extra := state_dict.get(f"{prefix}_extra_state")) is not None:
-            _, names = options.unpack(extra, self.num_losses)
-            if self._names_given and names not in (None, self._names):
-                raise ValueError(
-                    f"the state was saved for losses named {', '.join(names or ())}; this SoftAdapt has "
-                    f"{', '.join(self._names or ())}"
-                )
+            self._unpacked(extra)
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def extra_repr(self) -> str:
@@ -586,6 +610,11 @@ class _Group:
 
     def __reduce__(self) -> tuple[type[Self], tuple[()]]:
         return type(self), ()
+
+
+def _is_readable(values: Tensor) -> bool:
+    """Whether reading waits for no device and no trace would keep the numbers as constants."""
+    return type(values) is Tensor and values.is_cpu and not torch.compiler.is_compiling() and not torch.jit.is_tracing()  # type: ignore[no-untyped-call]
 
 
 def _window_mean(mean: Number, loss: Number, calls: int) -> Number:

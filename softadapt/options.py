@@ -3,6 +3,7 @@
 import struct
 from collections.abc import Mapping, Sequence
 from math import isfinite
+from operator import index
 from typing import Any, Literal, get_args
 
 import torch
@@ -38,9 +39,9 @@ def choice(option: str, value: Any) -> Any:
 def integer(option: str, value: Any, *, at_least: int) -> int:
     """Return `value`, an integer of any library, as an int."""
     try:
-        if not isinstance(value, bool) and value.__index__() >= at_least:
-            return value.__index__()
-    except (AttributeError, TypeError):
+        if not isinstance(value, bool) and (number := index(value)) >= at_least:
+            return number
+    except TypeError:
         pass
     raise ValueError(f"{option} must be an integer of at least {at_least}, got {value!r}")
 

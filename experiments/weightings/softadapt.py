@@ -14,12 +14,14 @@ class Settings(Strict):
     variant: Literal["loss_weighted", "original"] = "loss_weighted"
     beta: float = 0.1
     normalize: bool = False
+    rate: Literal["difference", "relative"] = "difference"
     history: int = 2
     order: int | None = None
+    method: Literal["finite_difference", "least_squares"] = "finite_difference"
     update_every: int | Literal["epoch"] = 1
+    refresh_every: int = 1
     prior: list[float] | None = None
     total: float | Literal["num_losses"] = 1.0
-    method: Literal["finite_difference", "least_squares"] = "finite_difference"
     mean_over_history: bool = False
 
     def build(self, context: Context) -> SoftAdapt:
@@ -28,6 +30,7 @@ class Settings(Strict):
         options["update_every"] = context.steps_per_epoch if self.update_every == "epoch" else self.update_every
         options["total"] = float(len(context.names)) if self.total == "num_losses" else self.total
         try:
-            return SoftAdapt(len(context.names), **options)
+            # The losses that a rule sees are those of the whole batch already.
+            return SoftAdapt(context.names, average_over_ranks=False, **options)
         except ValueError as error:
             raise UserError(f"{context.source}: {error}") from error

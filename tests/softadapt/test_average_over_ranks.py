@@ -19,6 +19,7 @@ OPTIONS = {
     "per epoch": {"update_every": 2, "normalize": True},
     "double": {"dtype": torch.float64, "variant": "original"},
     "half": {"dtype": torch.float16},
+    "hold": {"missing": "hold"},
 }
 
 
@@ -33,8 +34,7 @@ def train(rank, folder):
     local = SoftAdapt(3)
     before = {name: module(losses_of(rank, 0)).item() for name, module in modules.items()}  # there is no group yet
     for module in modules.values():
-        for buffer in ("history", "window_mean", "calls", "finite_calls"):
-            module.get_buffer(buffer).zero_()
+        module.reset_parameters()
     distributed.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=RANKS)
     results = {"before": before, "weights": {name: [] for name in modules}, "gradients": [], "sums": []}
     for step in range(STEPS):

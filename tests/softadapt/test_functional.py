@@ -32,7 +32,15 @@ def solved_stencil(order: int) -> list[Fraction]:
 @pytest.mark.parametrize("order", range(1, 11))
 def test_backward_difference_solves_the_moment_equations(order):
     expected = [float(x) for x in solved_stencil(order)]
-    assert difference_stencil(order + 1) == pytest.approx(expected, rel=1e-13, abs=1e-13)
+    assert difference_stencil(order + 1, order) == pytest.approx(expected, rel=1e-13, abs=1e-13)
+
+
+@pytest.mark.parametrize("observations", range(2, 201))
+def test_the_default_order_is_at_most_four(observations):
+    order = min(4, observations - 1)
+    assert difference_stencil(observations) == difference_stencil(observations, order)
+    if order == 4:
+        assert difference_stencil(observations) == [0.0] * (observations - 5) + difference_stencil(5)
 
 
 def test_fourth_order_stencil_is_the_textbook_one():
@@ -41,7 +49,7 @@ def test_fourth_order_stencil_is_the_textbook_one():
 
 @pytest.mark.parametrize(("order", "gain"), [(1, 1.4), (2, 2.5), (4, 5.6), (6, 12.6), (10, 95)])
 def test_noise_gain_of_high_orders(order, gain):
-    assert np.linalg.norm(difference_stencil(order + 1)) == pytest.approx(gain, rel=0.02)
+    assert np.linalg.norm(difference_stencil(order + 1, order)) == pytest.approx(gain, rel=0.02)
 
 
 def test_lower_order_ignores_old_observations():
@@ -60,7 +68,7 @@ def test_polynomials_up_to_the_order_are_differentiated_exactly(order, coefficie
     times = np.arange(-order, 1, dtype=float)
     history = torch.tensor(polynomial(times)[:, None])
     scale = max(1.0, np.abs(polynomial(times)).max())
-    assert rates_of_change(history).item() == pytest.approx(polynomial.deriv()(0), abs=1e-10 * scale)
+    assert rates_of_change(history, order).item() == pytest.approx(polynomial.deriv()(0), abs=1e-10 * scale)
 
 
 @given(values=st.lists(finite, min_size=2, max_size=20))
@@ -75,6 +83,33 @@ def test_rates_broadcast_over_batches():
     together = rates_of_change(history)
     assert together.shape == (7, 3)
     torch.testing.assert_close(together[2], rates_of_change(history[:, 2]))
+
+
+def test_relative_rates_are_parts_of_the_previous_loss():
+    history = torch.tensor([[4.0, -2.0, 0.0], [5.0, -1.0, 3.0]], **FLOAT64)
+    assert rates_of_change(history, rate="relative").tolist() == [0.25, 0.5, 0.0]
+    longer = torch.tensor([[9.0], [4.0], [2.0]], **FLOAT64)  # slope 9/2 - 4 * 4/2 ... = 0.5 * 9 - 2 * 4 + 1.5 * 2
+    assert rates_of_change(longer, 2, rate="relative").item() == pytest.approx(-0.5 / 4)
+
+
+@given(
+    rows=st.lists(st.lists(st.floats(0.1, 10), min_size=3, max_size=3), min_size=2, max_size=6),
+    power=st.integers(-6, 6),
+)
+def test_relative_rates_do_not_know_the_scale(rows, power):
+    history = torch.tensor(rows, **FLOAT64)
+    scale = torch.tensor([1.0, 10.0**power, -1.0], **FLOAT64)
+    rates = rates_of_change(history, rate="relative")
+    torch.testing.assert_close(rates_of_change(history * scale, rate="relative"), rates * scale.sign())
+
+
+@pytest.mark.parametrize(("dtype", "highest"), [(torch.float32, 17), (torch.float64, 47), (torch.bfloat16, 4)])
+def test_an_order_whose_stencil_drowns_the_dtype_is_refused(dtype, highest):
+    history = torch.linspace(2, 1, 60, dtype=torch.float64).to(dtype).unsqueeze(1)
+    rates_of_change(history, highest)
+    with pytest.raises(ValueError, match=rf"order {highest + 1} is too high for {dtype}"):
+        rates_of_change(history, highest + 1)
+    rates_of_change(history, method="least_squares")
 
 
 @pytest.mark.parametrize("low", [torch.bfloat16, torch.float16])
@@ -184,6 +219,7 @@ def test_a_component_at_zero_gets_no_weight_and_all_at_zero_fall_back_to_equatio
         (lambda: rates_of_change(torch.zeros(1, 2)), "1"),
         (lambda: rates_of_change(torch.zeros(3)), "(3,)"),
         (lambda: rates_of_change(torch.zeros(3, 2, dtype=torch.int64)), "int64"),
+        (lambda: rates_of_change(torch.zeros(3, 2), rate="ratio"), "'ratio'"),
     ],
 )
 def test_errors_name_the_offending_value(call, offending):
