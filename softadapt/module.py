@@ -12,7 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from softadapt import options
-from softadapt.functional import Method, Rate, check_rounding, difference_stencil, relative_rates, softadapt_weights
+from softadapt.functional import (
+    DEFAULT_ORDER,
+    Method,
+    Rate,
+    check_rounding,
+    difference_stencil,
+    relative_rates,
+    softadapt_weights,
+)
 from softadapt.host import weights_on_host
 from softadapt.options import Missing, Variant
 from softadapt.ranks import mean_over_ranks, mean_over_ranks_that_have, ranks_in
@@ -127,10 +135,8 @@ class SoftAdapt(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        named = isinstance(losses, Sequence) and not isinstance(losses, (str, bytes))
-        self._names = options.names_of(losses) if named else None  # type: ignore[arg-type]
-        self._names_given = named
-        self.num_losses = options.integer("losses", len(losses) if named else losses, at_least=1)  # type: ignore[arg-type]
+        self.num_losses, self._names = options.number_or_names(losses)
+        self._names_given = self._names is not None
         self.variant = options.choice("variant", variant)
         self.beta = options.finite("beta", beta)
         self.normalize = options.boolean("normalize", normalize)
@@ -297,7 +303,7 @@ class SoftAdapt(nn.Module):
         state: dict[str, Tensor] = vars(self)["_buffers"]
         n = self.update_every
         history, weights = state["history"], state["weights"]
-        if not (_is_readable(losses) and _is_readable(history)) or history.numel() > _HOST_LIMIT:
+        if not (_is_readable(losses) and type(history) is Tensor and history.is_cpu) or history.numel() > _HOST_LIMIT:
             return None
         dtype = history.dtype
         if losses.dtype != dtype:
@@ -338,7 +344,7 @@ class SoftAdapt(nn.Module):
             return weights.clone()
         shares = weights_on_host(
             rows,
-            self._stencils[filled],
+            self._stencils[min(filled, len(self._stencils) - 1)],
             recent,
             self.beta,
             self.normalize,
@@ -373,7 +379,7 @@ class SoftAdapt(nn.Module):
             if present is not None:
                 absent_calls = absent_calls + (~(nonfinite | present))
             whole_window = absent_calls == n
-            observation = observation * (n / (n - absent_calls))  # the mean of the calls that had the loss
+            observation = observation * (n / (n - absent_calls).to(observation.dtype))  # mean of the calls that had it
             self.absent_calls.copy_(torch.where(closes, 0, absent_calls))
             filled_by = observations - self.absent_observations.add_(closes & whole_window)
             new = closes & ~whole_window
@@ -384,7 +390,7 @@ class SoftAdapt(nn.Module):
         if len(history) == 2:
             rates = history[1] - history[0]
         else:
-            rates = (stencils.index_select(1, filled_by.clamp_max(len(history))) * history).sum(0)
+            rates = (stencils.index_select(1, filled_by.clamp_max(stencils.shape[1] - 1)) * history).sum(0)
         if self.rate == "relative":
             rates = relative_rates(rates, history[-2])
         recent = None
@@ -480,7 +486,8 @@ class SoftAdapt(nn.Module):
             raise ValueError(f"expected {self.num_losses} losses, got {len(losses)}")
         else:
             if self.missing == "hold" and any(loss is None for loss in losses):
-                present = torch.tensor([loss is not None for loss in losses], device=self.weights.device)
+                present = torch.tensor([loss is not None for loss in losses])
+                present = present.to(self.weights.device, non_blocking=True)
                 losses = [0.0 if loss is None else loss for loss in losses]
             # A view of what is a scalar already would cost a node in the graph.
             values = torch.stack([x if isinstance(x, Tensor) and x.dim() == 0 else self._as_scalar(x) for x in losses])
@@ -623,10 +630,11 @@ def _window_mean(mean: Number, loss: Number, calls: int) -> Number:
 
 
 def _stencils_while_filling(history: int, order: int | None, method: Method) -> list[list[float]]:
-    """Row m (of history + 1) is the stencil to use when m observations are recorded; zero for m < 2."""
+    """Row m is the stencil (history) to use when m observations are recorded, the last row also for more; zero for m < 2."""
     difference_stencil(history, order, method)  # raises for an order that even the full history does not allow
+    rows = history if method == "least_squares" else (order or min(DEFAULT_ORDER, history - 1)) + 1
     table = [[0.0] * history, [0.0] * history]
-    for filled in range(2, history + 1):
+    for filled in range(2, rows + 1):
         possible = None if order is None else min(order, filled - 1)
         table.append([0.0] * (history - filled) + difference_stencil(filled, possible, method))
     return table

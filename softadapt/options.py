@@ -112,6 +112,16 @@ def names_of(names: Sequence[str] | Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(names)
 
 
+def number_or_names(losses: int | Sequence[str]) -> tuple[int, tuple[str, ...] | None]:
+    """Return the number of components and, where they are given, their names."""
+    try:
+        if isinstance(losses, Sequence) and not isinstance(losses, (str, bytes)):
+            return integer("losses", len(losses), at_least=1), names_of(losses)
+        return integer("losses", losses, at_least=1), None
+    except ValueError as error:
+        raise ValueError(f"{error}; losses takes a number of at least 1, or a sequence of names") from None
+
+
 def pack(options: Mapping[str, Any], names: tuple[str, ...] | None, num_losses: int) -> Tensor:
     """Options and names as bytes, uint8; their number depends on `num_losses` alone."""
     numbers = [_as_number(option, options[option]) for option in _SAVED]

@@ -226,6 +226,7 @@ def test_runs_on_a_device_without_values():
 
 @pytest.mark.parametrize("options", [{}, {"history": 4, "update_every": 2, "normalize": True}])
 def test_traces_as_one_graph(options):
+    torch.compiler.reset()  # a process compiles a function for so many modules only
     eager, traced = SoftAdapt(2, **options), SoftAdapt(2, **options)
     compiled = torch.compile(traced, fullgraph=True, backend="aot_eager")
     for row in drawn_losses(6, 2):
