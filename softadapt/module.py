@@ -289,9 +289,10 @@ class SoftAdapt(nn.Module):
         if self.missing == "error" and (weights := self._record_on_host(values)) is not None:
             return weights, True
         weights = self._record_as_tensors(values.to(self.weights.dtype), present)
-        if self.variant == "loss_weighted" and _is_readable(values):
+        if self.variant == "loss_weighted" and "negative" not in self._warned and _is_readable(self.history):
             with suppress(RuntimeError):  # under torch.func.vmap a tensor has no numbers of its own
-                self._warn_of_negative(values.tolist())
+                if any(self.negative_observations.tolist()):
+                    self._warn_of_negative(self.history[-1].tolist())
         return weights, False
 
     def _record_on_host(self, losses: Tensor) -> Tensor | None:
@@ -398,7 +399,7 @@ class SoftAdapt(nn.Module):
             recent = observation if self.missing == "error" else history[-1]
             if self.mean_over_history:  # rows not yet filled are zero and do not count
                 recent = (history / filled_by.clamp(1, len(history))).sum(0)
-            self.negative_observations.add_(closes & (recent < 0))
+            self.negative_observations.add_(new & (recent < 0))
         weights = softadapt_weights(rates, recent, beta=self.beta, normalize=self.normalize)
         if log_prior is not None:
             weights = torch.softmax(weights.log() + log_prior, dim=-1)

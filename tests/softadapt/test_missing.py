@@ -173,6 +173,8 @@ def test_negative_losses_are_warned_of_on_this_path_too():
     balance = SoftAdapt(["a", "b"], missing="hold")
     with pytest.warns(UserWarning, match="the loss 'a' is -2"):
         balance({"a": -2.0})
+    for _ in range(3):
+        balance({"b": 1.0})  # a is held, and counts no more
     assert balance.negative_count.item() == 1
 
 

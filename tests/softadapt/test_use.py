@@ -154,10 +154,13 @@ def test_equation_3_takes_negative_losses():
     assert balance.negative_count.item() == 0
 
 
+@pytest.mark.usefixtures("path")
 def test_negative_losses_are_counted_by_observation():
     balance = SoftAdapt(2, update_every=2)
-    for losses in ([-1.0, 1.0], [3.0, 1.0], [-1.0, 1.0]):
-        balance(losses)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for losses in ([-1.0, 1.0], [3.0, 1.0], [-1.0, -math.inf], [-1.0, 1.0]):
+            balance(losses)
     with pytest.warns(UserWarning, match="the loss 0 is -0.25"):
         balance([0.5, 1.0])
     assert balance.negative_count.item() == 1  # the means are 1 and -0.25
