@@ -218,6 +218,13 @@ def test_a_non_finite_micro_batch_moves_the_windows_off_the_steps():
     assert balance.window_mean.tolist() == [0.5, 0.5]
 
 
+def test_a_step_of_fewer_micro_batches_moves_the_windows_off_the_steps():
+    balance = SoftAdapt(2, update_every=2)
+    for losses in ([1.0, 1.0], [1.0, 1.0], [3.0, 3.0], [5.0, 5.0]):  # an epoch of three batches, then the next one
+        balance(losses)
+    assert balance.history[-1].tolist() == [4.0, 4.0]  # the mean of two epochs' batches
+
+
 def test_observing_the_mean_keeps_the_windows_on_the_steps():
     balance = SoftAdapt(2)
     steps = torch.tensor([[[1.0, 1.0], [math.inf, 1.0]], [[1.0, 1.0], [1.0, 1.0]]])
