@@ -116,6 +116,28 @@ def test_ranks_have_other_losses_and_the_same_weights():
     assert weights == others != "1.000000000, 1.000000000"
 
 
+def test_lightning_observes_once_an_optimiser_step_and_logs_the_weights(run):
+    pytest.importorskip("lightning")
+    result = run("with_lightning", "--epochs", 3, "--micro-batches", 4)
+    trainer, balance = result["trainer"], result["model"].balance
+    assert balance.observations == trainer.global_step == 3 * 4  # 16 batches an epoch; validation is not recorded
+    logged = trainer.callback_metrics
+    weights = [logged[f"loss_weight/balance/{name}"].item() for name in balance.names]
+    assert weights == pytest.approx(balance.weights.tolist())
+    assert weights[0] != weights[1]
+    assert logged["val/error"] < 0.45  # of a sine and zero it is 0.5
+
+
+def test_the_trainer_observes_once_an_optimiser_step_and_not_in_evaluation(run):
+    pytest.importorskip("transformers")
+    result = run("with_transformers", "--steps", 40, "--micro-batches", 4)  # 32 batches an epoch
+    trainer, balance = result["trainer"], result["balance"]
+    assert balance.observations == trainer.state.global_step == 40
+    first, second, *_ = trainer.state.log_history
+    assert second["loss"] < 0.8 * first["loss"]
+    assert second["loss_weight/sign"] + second["loss_weight/size"] == pytest.approx(2.0)
+
+
 def test_helmholtz_prints_a_row_for_each_rule(run, capsys):
     run("helmholtz", "--steps", 2, "--seeds", 2)
     _, _, *rows = (line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines())
