@@ -150,6 +150,15 @@ def test_helmholtz_prints_a_row_for_each_rule(run, capsys):
     assert errors[0] == errors[1] != errors[2]
 
 
+def test_the_guide_shows_the_table_that_helmholtz_prints():
+    guide = Path("docs/which-options.md").read_text(encoding="utf-8")
+    rows = re.search(r"^\| rule \| seed 0 .*\n\| --- .*\n((?:\|.*\n)+)", guide, re.MULTILINE)[1].splitlines()
+    assert [row.split("|")[1].strip() for row in rows] == list(helmholtz.RULES)
+    for row in rows:
+        *errors, mean, _ = map(float, row.split("|")[2:-1])
+        assert mean == pytest.approx(math.prod(errors) ** (1 / len(errors)), rel=0.05)
+
+
 def test_helmholtz_losses_are_zero_for_the_solution_and_not_for_another_function():
     inside = 2 * torch.rand(50, 2, dtype=torch.float64) - 1
     edge = torch.tensor([[-1.0, 0.3], [1.0, 0.7], [0.2, 1.0], [-0.6, -1.0]], dtype=torch.float64)
