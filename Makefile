@@ -7,6 +7,7 @@
 #   make lint         lint and types alone, of the workflow too
 #   make faults       kill, interrupt, fill disks and damage files, many times over: docs/faults.md, in about 25 minutes
 #   make mutants      break the code in 300 small ways, one at a time: do the tests notice? results/mutants.md
+#   make integrations-test   install Lightning and transformers into .venv too, and train with softadapt in them
 #   make cluster-test the smoke scale through a SLURM that is set up for it (docs/cluster.md); on Debian, as root
 #   make verify       re-hash data, runs, tables, figures and paper against their records: what has changed since?
 #   make compare      hold tables, claims and numbers against results/reference: what came out otherwise?
@@ -28,7 +29,7 @@ READY := $(VENV)/ready
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export SCALE FILE  # recipes take what a user types from the environment, where a shell does not read it as code
 
-.PHONY: setup reproduce smoke figures verify compare trace lint test faults mutants cluster-test bench clean
+.PHONY: setup reproduce smoke figures verify compare trace lint test integrations-test faults mutants cluster-test bench clean
 
 setup: $(READY)
 
@@ -67,6 +68,10 @@ lint: $(READY)
 
 test: lint
 	pytest -n $(CORES) --dist loadgroup
+
+integrations-test: $(READY)
+	python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --requirement tests/integrations/requirements.lock
+	pytest tests/integrations -n $(CORES)
 
 cluster-test: $(READY)
 	python -m pip install --quiet --disable-pip-version-check --requirement profiles/slurm/requirements.lock
