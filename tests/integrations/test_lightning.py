@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader, TensorDataset
 
 from softadapt import SoftAdapt
@@ -120,6 +121,26 @@ def test_logs_the_weights_at_the_end_of_an_epoch():
     fit(model, 2, [LossWeightMonitor("epoch", prefix="w")], logger=rows)
     ends = [model.weights_of_steps[BATCHES - 1], model.weights_of_steps[-1]]
     assert rows.of("w/") == [{"w/balance/mse": end[0].item(), "w/balance/l1": end[1].item()} for end in ends]
+
+
+def test_waits_for_no_device_after_a_batch():
+    """Operations that read a number or copy to another device would make the CPU wait."""
+    called = set()
+
+    class Operations(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            called.add(func.overloadpacket)
+            return func(*args, **(kwargs or {}))
+
+    class Watched(LossWeightMonitor):
+        def on_train_batch_end(self, *args):
+            with Operations():
+                super().on_train_batch_end(*args)
+
+    fit(Model(), 1, [Watched()], logger=Rows(), log_every_n_steps=100)
+    assert called
+    aten = torch.ops.aten
+    assert not called & {aten._local_scalar_dense, aten._to_copy, aten.is_nonzero, aten.equal, aten.nonzero}
 
 
 def test_finds_every_module_and_numbers_what_has_no_name():
