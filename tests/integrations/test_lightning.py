@@ -190,8 +190,8 @@ def test_does_not_warn_of_whole_windows(update_every, accumulate):
 @pytest.mark.parametrize(
     ("poison", "text"),
     [
-        (float("nan"), "1 training calls of epoch {} had a loss that was not finite"),
-        (-1.0, "1 observations of epoch {} had a negative loss"),
+        (float("nan"), "calls with a non-finite loss in epoch {}: 1;"),
+        (-1.0, "negative losses in epoch {}: 1;"),
     ],
 )
 def test_warns_at_the_end_of_each_epoch_in_which_a_count_rose(poison, text):
