@@ -86,14 +86,14 @@ class LossWeightMonitor(Callback):
             nonfinite, negative = now[0] - before[0], now[1] - before[1]
             if nonfinite > 0:
                 warnings.warn(
-                    f"SoftAdapt {path}: {nonfinite} training calls of epoch {trainer.current_epoch} had a loss that was not "
-                    "finite; history and weights ignore them",
+                    f"SoftAdapt {path}: calls with a non-finite loss in epoch {trainer.current_epoch}: {nonfinite}; history and "
+                    "weights ignore them",
                     stacklevel=2,
                 )
             if negative > 0:
                 warnings.warn(
-                    f"SoftAdapt {path}: {negative} observations of epoch {trainer.current_epoch} had a negative loss, to which "
-                    "equation 4 gives the weight zero; subtract a known lower bound, or take variant='original'",
+                    f"SoftAdapt {path}: negative losses in epoch {trainer.current_epoch}: {negative}; equation 4 gives them the "
+                    "weight zero; subtract a known lower bound, or take variant='original'",
                     stacklevel=2,
                 )
 

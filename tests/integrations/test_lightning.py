@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader, TensorDataset
 
 from softadapt import SoftAdapt
@@ -122,6 +123,26 @@ def test_logs_the_weights_at_the_end_of_an_epoch():
     assert rows.of("w/") == [{"w/balance/mse": end[0].item(), "w/balance/l1": end[1].item()} for end in ends]
 
 
+def test_waits_for_no_device_after_a_batch():
+    """Operations that read a number or copy to another device would make the CPU wait."""
+    called = set()
+
+    class Operations(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            called.add(func.overloadpacket)
+            return func(*args, **(kwargs or {}))
+
+    class Watched(LossWeightMonitor):
+        def on_train_batch_end(self, *args):
+            with Operations():
+                super().on_train_batch_end(*args)
+
+    fit(Model(), 1, [Watched()], logger=Rows(), log_every_n_steps=100)
+    assert called
+    aten = torch.ops.aten
+    assert not called & {aten._local_scalar_dense, aten._to_copy, aten.is_nonzero, aten.equal, aten.nonzero}
+
+
 def test_finds_every_module_and_numbers_what_has_no_name():
     class Two(Model):
         def __init__(self):
@@ -169,8 +190,8 @@ def test_does_not_warn_of_whole_windows(update_every, accumulate):
 @pytest.mark.parametrize(
     ("poison", "text"),
     [
-        (float("nan"), "1 training calls of epoch {} had a loss that was not finite"),
-        (-1.0, "1 observations of epoch {} had a negative loss"),
+        (float("nan"), "calls with a non-finite loss in epoch {}: 1;"),
+        (-1.0, "negative losses in epoch {}: 1;"),
     ],
 )
 def test_warns_at_the_end_of_each_epoch_in_which_a_count_rose(poison, text):

@@ -385,11 +385,19 @@ def test_from_pretrained_restores_the_state(monkeypatch, tmp_path, limit, names,
     assert not torch.equal(loaded.balance.weights, fresh(prior=[2.0, 1.0]).weights)
 
 
+def test_from_pretrained_refuses_the_state_of_other_components(tmp_path):
+    WithBalance(Config(names=["mse", "l1"])).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="saved for losses named mse, l1; this SoftAdapt has mse, kl"):
+        WithBalance.from_pretrained(tmp_path, config=Config(names=["mse", "kl"]))
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_checkpoint_that_lacks_the_state_needs_a_reset(tmp_path, dtype):
     """What fine-tuning does; transformers leaves the buffers that it does not find uninitialised."""
     plain().save_pretrained(tmp_path)
     loaded = WithBalance.from_pretrained(tmp_path, dtype=dtype)
+    with pytest.raises(ValueError, match="neither initialised nor loaded; call its reset_parameters"):
+        loaded.balance(torch.rand(2))
     loaded.balance.reset_parameters()
     assert same(loaded.balance.buffers(), WithBalance(Config()).balance.buffers())
     assert loaded.balance.weights.tolist() == pytest.approx([2 / 3, 1 / 3])
