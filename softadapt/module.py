@@ -213,6 +213,7 @@ class SoftAdapt(nn.Module):
         Args:
             prefix: put before every name. Components without names are "0", "1" and so on.
         """
+        self._check_filled()
         names = self._names or map(str, range(self.num_losses))
         return {f"{prefix}{name}": weight for name, weight in zip(names, self.weights.clone().unbind(), strict=True)}
 
@@ -461,11 +462,7 @@ class SoftAdapt(nn.Module):
 
     def _as_vector(self, losses: Losses, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """The losses (K,), zero where absent, and which are present (K,), bool; ``None`` where none is absent."""
-        if not (self._filled or self.weights.is_meta):
-            raise ValueError(
-                "the state of this SoftAdapt was made on the meta device and neither initialised nor loaded; call its "
-                "reset_parameters(), and then load what is to be loaded"
-            )
+        self._check_filled()
         names, present = self._names, None
         if isinstance(losses, (dict, Mapping)):  # dict by itself, as asking an abstract class is slow
             names = names or self._learned(losses)
@@ -499,6 +496,14 @@ class SoftAdapt(nn.Module):
         if names is not self._names:  # only now: a call that is refused does not name the components
             self._names = names
         return values, present
+
+    def _check_filled(self) -> None:
+        """Refuse memory that was allocated but never written: after the meta device, or where a framework filled gaps."""
+        if not (self._filled or self.weights.is_meta):
+            raise ValueError(
+                "the state of this SoftAdapt was neither initialised nor loaded whole; call its reset_parameters(), and then load "
+                "what is to be loaded"
+            )
 
     def _learned(self, losses: Mapping[str, Any]) -> tuple[str, ...]:
         """The components' names, from the first mapping."""
@@ -556,7 +561,7 @@ class SoftAdapt(nn.Module):
 
     def get_extra_state(self) -> Tensor:
         """Options and names, saved with `state_dict`; uint8 bytes, whose number depends on K alone."""
-        return options.pack(self._options(), self._names, self.num_losses)
+        return options.pack(self._options(), self._names, self.num_losses, self._filled)
 
     def set_extra_state(self, state: Tensor) -> None:
         """Take over the names saved with the state, so that its history and weights keep their components.
@@ -566,10 +571,10 @@ class SoftAdapt(nn.Module):
         Raises:
             ValueError: for a state of other components than the constructor named, or of another number of them.
         """
-        saved, names = self._unpacked(state)
-        self._filled = True
-        self._names = names or self._names
+        saved, names, filled = self._unpacked(state)
         ours = self._options()
+        self._filled = filled and saved["history"] == ours["history"]  # else a framework made up the history
+        self._names = names or self._names
         if changed := [name for name in saved if saved[name] != ours[name]]:
             differences = ", ".join(f"{name}={saved[name]!r} (here {ours[name]!r})" for name in changed)
             warnings.warn(
@@ -577,14 +582,14 @@ class SoftAdapt(nn.Module):
                 stacklevel=2,
             )
 
-    def _unpacked(self, state: Tensor) -> tuple[dict[str, Any], tuple[str, ...] | None]:
-        saved, names = options.unpack(state, self.num_losses)
+    def _unpacked(self, state: Tensor) -> tuple[dict[str, Any], tuple[str, ...] | None, bool]:
+        saved, names, filled = options.unpack(state, self.num_losses)
         if self._names_given and names not in (None, self._names):
             raise ValueError(
                 f"the state was saved for losses named {', '.join(names or ())}; this SoftAdapt has "
                 f"{', '.join(self._names or ())}"
             )
-        return saved, names
+        return saved, names, filled
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
         """Refuse the state of other components before any of it is copied."""

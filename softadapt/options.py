@@ -122,9 +122,9 @@ def number_or_names(losses: int | Sequence[str]) -> tuple[int, tuple[str, ...] |
         raise ValueError(f"{error}; losses takes a number of at least 1, or a sequence of names") from None
 
 
-def pack(options: Mapping[str, Any], names: tuple[str, ...] | None, num_losses: int) -> Tensor:
-    """Options and names as bytes, uint8; their number depends on `num_losses` alone."""
-    numbers = [_as_number(option, options[option]) for option in _SAVED]
+def pack(options: Mapping[str, Any], names: tuple[str, ...] | None, num_losses: int, filled: bool) -> Tensor:
+    """Options, names and whether the buffers hold a state, as bytes, uint8; their number depends on `num_losses` alone."""
+    numbers = [float(filled), *(_as_number(option, options[option]) for option in _SAVED)]
     numbers += options["prior"] or [0.0] * num_losses
     slots = [_as_slot(name) for name in names] if names else [bytes(LONGEST_NAME + 1)] * num_losses
     return torch.tensor(
@@ -132,24 +132,24 @@ def pack(options: Mapping[str, Any], names: tuple[str, ...] | None, num_losses: 
     )
 
 
-def unpack(state: Tensor, num_losses: int) -> tuple[dict[str, Any], tuple[str, ...] | None]:
-    """Return the options and the names that `pack` wrote.
+def unpack(state: Tensor, num_losses: int) -> tuple[dict[str, Any], tuple[str, ...] | None, bool]:
+    """Return what `pack` wrote: the options, the names, and whether the buffers beside it hold a state.
 
     Raises:
         ValueError: if `state` was not written for so many losses by this version.
     """
-    count, slot = len(_SAVED) + num_losses, LONGEST_NAME + 1
+    count, slot = 1 + len(_SAVED) + num_losses, LONGEST_NAME + 1
     data = bytes(state.tolist())
     if len(data) != 8 * count + slot * num_losses:
         raise ValueError(
             f"the saved state of SoftAdapt is not one of {num_losses} losses, or another version of softadapt wrote it"
         )
-    numbers = struct.unpack_from(f"<{count}d", data)
+    filled, *numbers = struct.unpack_from(f"<{count}d", data)
     options = {option: _from_number(option, number) for option, number in zip(_SAVED, numbers, strict=False)}
-    options["prior"] = list(numbers[len(_SAVED) :]) if any(numbers[len(_SAVED) :]) else None
+    options["prior"] = numbers[len(_SAVED) :] if any(numbers[len(_SAVED) :]) else None
     slots = [data[start : start + slot] for start in range(8 * count, len(data), slot)]
     names = tuple(text[1 : text[0]].decode() for text in slots) if slots[0][0] else None
-    return options, names
+    return options, names, bool(filled)
 
 
 def _as_number(option: str, value: Any) -> float:

@@ -396,7 +396,7 @@ def test_a_checkpoint_that_lacks_the_state_needs_a_reset(tmp_path, dtype):
     """What fine-tuning does; transformers leaves the buffers that it does not find uninitialised."""
     plain().save_pretrained(tmp_path)
     loaded = WithBalance.from_pretrained(tmp_path, dtype=dtype)
-    with pytest.raises(ValueError, match="neither initialised nor loaded; call its reset_parameters"):
+    with pytest.raises(ValueError, match="nor loaded whole; call its reset_parameters"):
         loaded.balance(torch.rand(2))
     loaded.balance.reset_parameters()
     assert same(loaded.balance.buffers(), WithBalance(Config()).balance.buffers())

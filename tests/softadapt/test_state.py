@@ -130,10 +130,16 @@ def test_a_state_that_nothing_filled_is_refused():
         balance = SoftAdapt(2)
     balance.to_empty(device="cpu")
     for use in (balance, balance.observe, balance.weigh, balance.eval()):
-        with pytest.raises(ValueError, match="neither initialised nor loaded; call its reset_parameters"):
+        with pytest.raises(ValueError, match="nor loaded whole; call its reset_parameters"):
             use([1.0, 2.0])
+    with pytest.raises(ValueError, match="nor loaded whole"):
+        balance.named_weights()
     copy.deepcopy(balance).load_state_dict(SoftAdapt(2).state_dict())
-    with pytest.raises(ValueError, match="neither initialised nor loaded"):
+    other = SoftAdapt(2)
+    other.load_state_dict(balance.state_dict())  # and so is a copy of it
+    with pytest.raises(ValueError, match="nor loaded whole"):
+        other([1.0, 2.0])
+    with pytest.raises(ValueError, match="neither initialised nor loaded whole"):
         balance([1.0, 2.0])
     balance.reset_parameters()
     assert balance([1.0, 2.0]).item() == 1.5
@@ -199,6 +205,15 @@ def test_loading_a_state_of_another_option_warns_once_and_names_it(option):
     assert len(caught) == 1
     assert f"other options: {option}={told};" in str(caught[0].message)
     assert getattr(fresh, option) == getattr(SoftAdapt(2), option)
+
+
+def test_a_history_of_another_length_is_not_made_up():
+    """As with a framework's option to ignore sizes that do not match: the history is then memory that nothing wrote."""
+    balance = SoftAdapt(2)
+    with pytest.raises(RuntimeError, match="size mismatch for history"), pytest.warns(UserWarning, match="history=5"):
+        balance.load_state_dict(SoftAdapt(2, history=5).state_dict())
+    with pytest.raises(ValueError, match="nor loaded whole"):
+        balance([1.0, 2.0])
 
 
 def test_several_options_are_one_warning():
