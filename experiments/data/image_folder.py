@@ -4,9 +4,11 @@ Every file of the folder and of the folders in it is an image, but for hidden fi
 of the data sets, or absolute. The images are either all grey or all in colour; transparency is dropped.
 """
 
+import contextlib
 import hashlib
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +21,13 @@ from experiments.runs.progress import progress_bar
 MODES = {"1": "L", "L": "L", "LA": "L", "RGB": "RGB", "RGBA": "RGB", "P": "RGB", "CMYK": "RGB", "YCbCr": "RGB"}
 """Kind of pixels that an image may have -> kind that it is converted to. Those of more than 8 bits are not among them."""
 
-NAMES = {"L": "grey", "RGB": "in colour"}
-
 REMEDY = "name a folder of images in introvae.folder.path (--path)"
 
 
 def fetch(
     data_dir: Path | str, path: str, parts: str | None = None, image_size: int | None = None, crop: int | None = None
 ) -> None:
-    """Check that there are images; with a size, also make the array for the runs. The arguments are those of `load`.
+    """Check that all images can be opened; with a size, also make the array for the runs. The arguments are those of `load`.
 
     Raises:
         UserError: as `load`.
@@ -39,8 +39,10 @@ def fetch(
 
 
 def verify(data_dir: Path | str, path: str, parts: str | None = None) -> None:
-    """Raise `UserError` unless there are images and every image that the list of parts names exists."""
-    image_files(data_dir, path, parts)
+    """Raise `UserError` unless there are images, every image that the list of parts names exists, and all can be opened."""
+    for image in image_files(data_dir, path, parts)[0].values():
+        with _opened(image):
+            pass
 
 
 def load(
@@ -198,37 +200,50 @@ def _read_note(path: Path) -> dict[str, Any]:
 
 def _build(files: list[Path], image_size: int, crop: int | None, cache: Path) -> None:
     """Write the squares of the images to `cache`, uint8 (N, C, S, S)."""
-    first = _square(files[0], image_size, crop)
-    shape = (len(files), len(first), image_size, image_size)
+    channels = len(_square(files[0], image_size, crop))
+    shape = (len(files), channels, image_size, image_size)
+    kinds = {1: "grey", 3: "in colour"}
     with atomic_path(cache) as temporary, progress_bar(len(files), cache.name, "image") as progress:
         images = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
         for index, path in enumerate(files):
             square = _square(path, image_size, crop)
-            if len(square) != len(first):
-                kinds = (NAMES["L" if len(each) == 1 else "RGB"] for each in (square, first))
+            if len(square) != channels:
                 raise UserError(
-                    "{}: is {}, but {} is {}; keep them in folders of their own, or convert one kind".format(
-                        *(path, next(kinds), files[0].name, next(kinds))
-                    )
+                    f"{path}: is {kinds[len(square)]}, but {files[0].name} is {kinds[channels]}; keep them in folders of "
+                    "their own, or convert one kind"
                 )
             images[index] = square
             progress.update()
         images.flush()
 
 
-def _square(path: Path, image_size: int, crop: int | None) -> np.ndarray:
-    """Return the central square of an image, uint8 (C, S, S)."""
-    from PIL import Image, ImageOps, UnidentifiedImageError
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """Open an image, whose pixels are decoded when they are used.
+
+    Raises:
+        UserError: if the file is no image or damaged, also where that shows in its use, or has pixels of another kind.
+    """
+    from PIL import Image, UnidentifiedImageError
 
     try:
         with Image.open(path) as file:
-            mode = file.mode
-            image = ImageOps.exif_transpose(file).convert(MODES.get(mode, "L"))
+            if file.mode not in MODES:
+                raise UserError(f"{path}: has pixels of the kind {file.mode}; convert it to 8 bits, grey or colour")
+            yield file
+    except UserError:
+        raise
     except Exception as error:  # decoders raise errors of many kinds
         reason = "of no known format" if isinstance(error, UnidentifiedImageError) else error
         raise UserError(f"{path}: unreadable image ({reason}); replace it, or remove it from the folder") from error
-    if mode not in MODES:
-        raise UserError(f"{path}: has pixels of the kind {mode}; convert it to 8 bits, grey or colour")
+
+
+def _square(path: Path, image_size: int, crop: int | None) -> np.ndarray:
+    """Return the central square of an image, uint8 (C, S, S)."""
+    from PIL import Image, ImageOps
+
+    with _opened(path) as file:
+        image = ImageOps.exif_transpose(file).convert(MODES[file.mode])
     width, height = image.size
     side = min(width, height) if crop is None else crop
     if side > min(width, height):

@@ -274,6 +274,10 @@ def test_a_folder_is_checked_and_converted_by_the_command(tmp_path, folder, monk
     load(tmp_path, 8, crop=20)
     with pytest.raises(UserError, match=r"parts.txt: cannot be read"):
         main(["verify", *words, "--parts", "parts.txt"])
+    (tmp_path / "mine" / "notes.txt").write_text("no image")
+    for action in ("verify", "fetch"):
+        with pytest.raises(UserError, match=r"notes.txt: unreadable image"):
+            main([action, *words])
 
 
 @pytest.mark.parametrize(
