@@ -66,10 +66,10 @@ rule fetch:
         f"{LOGS}/fetch-{{dataset}}.log",
     params:
         data_dir=lambda wildcards: SETTINGS.data_dir,
-        # CelebA is cropped and resized once, before the runs that share it start together
-        size=lambda wildcards: ["--image-size", SETTINGS.introvae.image_size] if wildcards.dataset == "celeba" else [],
+        # image files are converted once, before the runs that share them start together
+        options=lambda wildcards: SETTINGS.introvae.fetch_options() if wildcards.dataset in ("celeba", "folder") else [],
     shell:
-        "python -m experiments.data fetch {wildcards.dataset:q} {params.size:q} --data-dir={params.data_dir:q} > {log:q} 2>&1"
+        "python -m experiments.data fetch {wildcards.dataset:q} {params.options:q} --data-dir={params.data_dir:q} > {log:q} 2>&1"
 
 
 for room, section in SETTINGS.rooms.items():

@@ -65,14 +65,14 @@ def measure_step(settings: "IntroVAESettings") -> StepCost:
     settings = settings.model_copy(update={"compile": False})  # counted operation by operation
     method = next(iter(settings.methods.values()))
     # Fake tensors of the device "cpu": its autocast picks the same dtypes, and CUDA's is off where there is no GPU.
-    networks = updates.build_networks(settings, _image_channels(settings), torch.device("cpu"))
+    networks = updates.build_networks(settings, settings.image_channels, torch.device("cpu"))
     balance_encoder = build(method.encoder, COMPONENTS["encoder"])
     balance_generator = build(method.generator, COMPONENTS["generator"])
     encoder = sum(parameter.numel() for parameter in networks.encoder.parameters())
     generator = sum(parameter.numel() for parameter in networks.generator.parameters())
     memory = _memory_mode(flop_registry)
     with FakeTensorMode(allow_non_fake_inputs=True):
-        shape = (settings.batch_size, _image_channels(settings), settings.image_size, settings.image_size)
+        shape = (settings.batch_size, settings.image_channels, settings.image_size, settings.image_size)
         images = torch.empty(shape).contiguous(memory_format=torch.channels_last)
         step = (networks, images, balance_encoder, balance_generator, settings, method.margin)
         with memory:
@@ -83,10 +83,6 @@ def measure_step(settings: "IntroVAESettings") -> StepCost:
             updates.adversarial_step(*step)
         made_before = 4 * (encoder + generator + images.numel())
     return StepCost(encoder, generator, flops.get_total_flops(), memory.moved, memory.peak + made_before)
-
-
-def _image_channels(settings: "IntroVAESettings") -> int:
-    return 1 if settings.dataset == "orl-faces" else 3
 
 
 def _memory_mode(products: Any) -> Any:
@@ -147,7 +143,7 @@ def estimate(
     steps = train_images // batch
     seen = steps * batch * settings.epochs
     runs = len(settings.seeds) * len(settings.methods)
-    image = _image_channels(settings) * settings.image_size**2
+    image = settings.image_channels * settings.image_size**2
     data_set, measured = image * train_images, 3 * 4 * image * settings.evaluated_images  # training, validation, test
     products, rest = step.flops / (tflops * 1e12), step.moved / (bandwidth * 1e12)
     speed = batch / (products + rest)

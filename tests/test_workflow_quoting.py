@@ -40,6 +40,22 @@ def test_data_are_verified_in_a_folder_of_any_name(checkout, data_dir):
     assert not list(checkout.rglob("BROKEN"))
 
 
+@pytest.mark.parametrize("name", FOLDERS)
+def test_a_folder_of_images_of_any_name_is_converted_before_the_runs(checkout, name):
+    images = checkout / "images" / name
+    make_celeba(images)
+    config = scale_on(checkout, "images", "config.yaml", "introvae")
+    values = yaml.safe_load((checkout / config).read_text(encoding="utf-8"))
+    values["introvae"] |= {"dataset": "folder", "folder": {"path": f"{name}/celeba/img_align_celeba"}, "crop": 64}
+    (checkout / config).write_text(yaml.safe_dump(values), encoding="utf-8")
+    done = checkouts.snakemake(checkout, "--configfile", config, "--", "results/quoting/folder.verified")
+    log = (checkout / "results/quoting/logs/fetch-folder.log").read_text(encoding="utf-8")
+    assert done.returncode == 0, done.stderr + log
+    assert f"whole, in images/{name}/celeba" in log
+    assert list((checkout / "images" / "folder").glob("img_align_celeba-*/images-16-crop-64.npy"))
+    assert not list(checkout.rglob("BROKEN"))
+
+
 def test_a_run_reads_a_config_of_any_name(checkout):
     config = scale_on(checkout, "data", "my {config} $(touch BROKEN).yaml", "gradient_descent")
     values = yaml.safe_load((checkout / config).read_text(encoding="utf-8"))

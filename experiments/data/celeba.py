@@ -1,47 +1,72 @@
-"""Read CelebA (Liu et al. 2015), aligned images, which the user lays out as torchvision does.
+"""Read CelebA (Liu et al. 2015), aligned images, from the folders in which torchvision lays them out.
 
-The licence of CelebA forbids redistribution. The layout is
+The licence of CelebA forbids redistribution; `fetch` has torchvision bring it from its authors. The layout is
 
     <data_dir>/celeba/img_align_celeba/000001.jpg ...     178x218 pixels, or half of that
     <data_dir>/celeba/list_eval_partition.txt             lines "000001.jpg 0": 0 train, 1 validation, 2 test
 
-Without the partition file the folder is read as a plain set of images. The central square of each image, as wide as the
-image, is resized and cached in a memory-mapped uint8 array. `fetch` with a size makes this cache, so that runs that
-start together find it; otherwise the first run makes it.
+Without the partition file the folder is read as a plain set of images. Each image becomes a square, and all squares one
+array (`experiments.data.image_folder`). `fetch` with a size makes the array, so that runs that start together find it;
+otherwise the first run makes it.
 """
 
-import json
+import errno
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from experiments.data.fetch import SourceFailed, fetch_from_first
+from experiments.data.image_folder import cache_name, read_parts, squares
 from experiments.runs.errors import UserError
-from experiments.runs.files import atomic_path, sha256_once, write_json
-from experiments.runs.progress import progress_bar
+from experiments.runs.files import sha256_once
 
-LIST = "list_eval_partition.txt"
+IMAGES, LIST = "img_align_celeba", "list_eval_partition.txt"
 
 LAYOUT = (
-    "download the aligned images from the authors' page and lay them out as <data_dir>/celeba/img_align_celeba/*.jpg "
-    "with <data_dir>/celeba/list_eval_partition.txt beside it"
+    f"download the aligned images from the authors' page and lay them out as <data_dir>/celeba/{IMAGES}/*.jpg "
+    f"with <data_dir>/celeba/{LIST} beside it, or run: python -m experiments.data fetch celeba"
 )
 
 
-def fetch(data_dir: Path | str, image_size: int | None = None) -> None:
-    """Check that the data set is complete, since it cannot be fetched; with a size, also make the cache for the runs.
+def fetch(data_dir: Path | str, image_size: int | None = None, crop: int | None = None) -> None:
+    """Fetch the data set unless there are images, and check that it is complete.
+
+    With a size nothing is fetched, and the array for the runs is made. The workflow does that: it does not load 1.4 GB
+    that nobody asked for.
 
     Args:
         data_dir: folder of the data sets.
-        image_size: side of the cached images in pixels.
+        image_size: as in `load`.
+        crop: as in `load`.
 
     Raises:
-        UserError: if images are missing or unreadable.
+        UserError: if the data set cannot be fetched, or images are missing or unreadable.
     """
-    if image_size is None:
-        verify(data_dir)
-    else:
-        load(data_dir, image_size)
+    if image_size is not None:
+        load(data_dir, image_size, crop)
+        return
+    root = Path(data_dir, "celeba")
+    if not any((root / IMAGES).glob("*.jpg")):
+        root.mkdir(parents=True, exist_ok=True)
+
+        def install(scratch: Path) -> None:
+            for name in (LIST, IMAGES):  # the images last: without the list they would be taken for a plain set
+                (scratch / "celeba" / name).replace(root / name)
+
+        fetch_from_first("CelebA", [("torchvision", _from_torchvision)], root, install)
+    verify(data_dir)
+
+
+def _from_torchvision(scratch: Path) -> None:
+    from torchvision.datasets import CelebA
+
+    try:
+        CelebA(str(scratch), split="all", download=True)
+    except Exception as error:  # torchvision and the clients that it calls raise errors of many kinds
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise SourceFailed(reason) from error
 
 
 def verify(data_dir: Path | str) -> None:
@@ -49,101 +74,45 @@ def verify(data_dir: Path | str) -> None:
     image_files(data_dir)
 
 
-def image_files(data_dir: Path | str) -> tuple[list[Path], np.ndarray | None]:
+def image_files(data_dir: Path | str) -> tuple[dict[str, Path], np.ndarray | None]:
     """Find the image files and their partition.
 
     Returns:
-        The N files, in the order of the partition file or else sorted by name; and the partition, integers (N,) of
-        0 train, 1 validation, 2 test, or None without a partition file.
+        The N files by name, in the order of the partition file or else sorted; and the partition, integers (N,) of 0
+        train, 1 validation, 2 test, or None without a partition file.
 
     Raises:
         UserError: if the folder holds no images, an image of the partition is missing, or the partition file is
             damaged.
     """
     root = Path(data_dir, "celeba")
-    folder = root / "img_align_celeba"
-    files = {path.name: path for path in sorted(folder.glob("*.jpg"))}
+    files = {path.name: path for path in sorted((root / IMAGES).glob("*.jpg"))}
     if not files:
-        raise UserError(f"{folder}: no images; {LAYOUT}")
-    listing = root / LIST
-    if not listing.exists():
-        return list(files.values()), None
-    partition: dict[str, int] = {}
-    for number, line in enumerate(listing.read_bytes().splitlines(), start=1):
-        words = line.decode("utf-8", errors="replace").split()
-        if len(words) != 2 or words[1] not in ("0", "1", "2"):
-            raise UserError(f"{listing}: line {number} is not 'name.jpg 0|1|2'; take the file as published")
-        partition[words[0]] = int(words[1])
-    if not partition:
-        raise UserError(f"{listing}: lists no image; take the file as published")
-    missing = [name for name in partition if name not in files]
-    if missing:
-        raise UserError(f"{folder}: {len(missing)} images of the partition are missing, such as {missing[0]}; {LAYOUT}")
-    return [files[name] for name in partition], np.array(list(partition.values()))
+        raise UserError(f"{root / IMAGES}: no images; {LAYOUT}")
+    if not (root / LIST).exists():
+        return files, None
+    return read_parts(root / LIST, files, root / IMAGES, "lay the data set out as published")
 
 
-def load(data_dir: Path | str, image_size: int) -> tuple[np.ndarray, np.ndarray | None, dict[str, str]]:
-    """Load the resized images from their cache, which is made first if need be.
-
-    The cache is made anew if it is damaged, if the partition file differs, or if the names, the total size or the
-    newest change of the images differ.
+def load(
+    data_dir: Path | str, image_size: int, crop: int | None = None
+) -> tuple[np.ndarray, np.ndarray | None, dict[str, str]]:
+    """Load the squares of the images from their array, which is made first if need be.
 
     Args:
         data_dir: folder of the data sets.
-        image_size: side S of the images in pixels.
+        image_size: side S of the squares in pixels.
+        crop: see `experiments.data.image_folder.squares`; ``None`` takes squares as wide as the images.
 
     Returns:
         Images (N, 3, S, S), a uint8 memory map; the partition (N,) as in `image_files`, or None; and the SHA-256 of the
-        cache and of the partition file by their names in `data_dir`.
+        array and of the partition file by their names in `data_dir`.
 
     Raises:
         UserError: if images are missing or unreadable.
     """
     files, partition = image_files(data_dir)
-    cache = Path(data_dir, "celeba", f"images-{image_size}.npy")
-    note = cache.with_suffix(".json")
-    listing = Path(data_dir, "celeba", LIST)
-    checksums = {} if partition is None else {f"celeba/{LIST}": sha256_once(listing)}
-    description = {"images": len(files), "first": files[0].name, "last": files[-1].name, "size": image_size} | checksums
-    states = [path.stat() for path in files]
-    description["bytes"] = sum(state.st_size for state in states)
-    description["newest"] = max(state.st_mtime_ns for state in states)
-    found = _read_note(note) if cache.exists() else {}
-    if {key: found.get(key) for key in description} != description or sha256_once(cache) != found.get("sha256"):
-        _build_cache(files, image_size, cache)
-        found = description | {"sha256": sha256_once(cache)}
-        write_json(note, found)
-    checksums[f"celeba/{cache.name}"] = found["sha256"]
-    # Copy on write: torch warns of arrays that are read-only, and a write would change memory only, never the cache.
-    return np.load(cache, mmap_mode="c", allow_pickle=False), partition, checksums
-
-
-def _read_note(path: Path) -> dict[str, Any]:
-    """Return the note beside a cache; empty if the note is missing or damaged, so that the cache is made anew."""
-    try:
-        note = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return note if isinstance(note, dict) else {}
-
-
-def _build_cache(files: list[Path], image_size: int, cache: Path) -> None:
-    """Crop and resize the images and write them to `cache`, uint8 (N, 3, S, S)."""
-    from PIL import Image
-
-    with atomic_path(cache) as temporary, progress_bar(len(files), "celeba cache", "image") as progress:
-        shape = (len(files), 3, image_size, image_size)
-        images = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
-        for index, path in enumerate(files):
-            try:
-                with Image.open(path) as image:
-                    width, height = image.size
-                    top = (height - width) // 2
-                    square = image.convert("RGB").resize(
-                        (image_size, image_size), Image.Resampling.LANCZOS, box=(0, top, width, top + width)
-                    )
-            except (OSError, ValueError) as error:
-                raise UserError(f"{path}: unreadable image ({error}); replace it by the published one") from error
-            images[index] = np.asarray(square).transpose(2, 0, 1)
-            progress.update()
-        images.flush()
+    checksums = {} if partition is None else {f"celeba/{LIST}": sha256_once(Path(data_dir, "celeba", LIST))}
+    name = cache_name(image_size, crop)
+    images, checksum = squares(files, image_size, crop, Path(data_dir, "celeba", name))
+    return images, partition, checksums | {f"celeba/{name}": checksum}

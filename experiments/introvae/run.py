@@ -67,9 +67,8 @@ def run(request: Request) -> None:
     folder = Run.of(request, extendable=True, writer=ranks.first, ranks=ranks.count, device=device.type)
     if folder.finished:
         return
-    faces = load_faces(
-        settings.dataset, request.scale.data_dir, settings.image_size, settings.validation, settings.held_out
-    )
+    sizes = (settings.image_size, settings.validation, settings.held_out, settings.crop)
+    faces = load_faces(settings.dataset, request.scale.data_dir, *sizes, settings.folder.path, settings.folder.parts)
     folder.data = faces.checksums
     train = torch.from_numpy(np.asarray(faces.train)).to(device)
     evaluated = {

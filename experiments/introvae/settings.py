@@ -1,12 +1,15 @@
 """Settings of IntroVAE on faces (paper section 4.2)."""
 
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, PlainSerializer, model_validator
 
 from experiments.runs.room import (
     MethodName,
+    PlainText,
     ReportEpochs,
     Section,
     Seeds,
@@ -17,9 +20,29 @@ from experiments.runs.room import (
 )
 
 PIXELS_PER_MINUTE = {"cpu": 4e6, "gpu": 1.4e8}
-IMAGES = {"orl-faces": 400, "celeba": 202_599}
-FACES_MB = {"orl-faces": 2500, "celeba": 16_000}
-"""Data set -> memory of a process that trains on it, in megabytes: CelebA takes 10 GiB to read, 400 small faces little."""
+
+IMAGES = {"orl-faces": 400, "celeba": 202_599, "folder": 10_000}
+"""Images of a data set; where a folder is there, its files are counted instead."""
+
+
+def _whole_or_share(value: float) -> float:
+    if value >= 1 and value != int(value):
+        raise ValueError(f"must be a whole number, or a share below 1, got {value}")
+    return value if 0 < value < 1 else int(value)
+
+
+Part = Annotated[float, AfterValidator(_whole_or_share), PlainSerializer(lambda size: size)]
+"""Size of a part of the data: a whole number, which is written without a point, or below 1 a share."""
+
+
+class ImageFolder(Strict):
+    """The folder of images that ``dataset: folder`` reads."""
+
+    path: PlainText = Field(default="", description="folder of images, in data_dir or absolute, for dataset folder")
+    parts: PlainText | None = Field(
+        default=None,
+        description="file with a line 'name part' for each image: 0 train, 1 validation, 2 held out; null: the last ones",
+    )
 
 
 class IntroVAEMethod(Strict):
@@ -36,11 +59,20 @@ class IntroVAESettings(Section):
     trains = True
 
     seeds: Seeds = Field(description="seeds of initialisation, data order and latent noise, the same for every method")
-    dataset: Literal["orl-faces", "celeba"] = Field(description="face images")
-    validation: int = Field(
-        ge=0, description="people to choose settings by (orl-faces), or images where celeba has no partition; may be 0"
+    dataset: Literal["orl-faces", "celeba", "folder"] = Field(description="face images")
+    folder: ImageFolder = Field(default=ImageFolder(), description="the images of dataset folder")
+    crop: int | None = Field(
+        default=None,
+        gt=0,
+        description="side in pixels of the square cut from the middle of each image, for celeba and folder; null: as large "
+        "as fits. It is resized to image_size, unless it has that size",
     )
-    held_out: int = Field(gt=0, description="people held out (orl-faces), or images where celeba has no partition")
+    validation: Part = Field(
+        ge=0,
+        description="people to choose settings by (orl-faces), or images where no partition or list says which; below 1 a "
+        "share of all; may be 0",
+    )
+    held_out: Part = Field(gt=0, description="people or images held out, counted as for validation")
     evaluated_images: int = Field(gt=0, description="images of each set that are measured, at most, and samples drawn")
     flip: bool = Field(description="mirror half of the training images, at random")
     shift: int = Field(ge=0, description="shift training images at random, by up to so many pixels along each axis")
@@ -72,6 +104,12 @@ class IntroVAESettings(Section):
 
     @model_validator(mode="after")
     def _check(self) -> "IntroVAESettings":
+        if self.dataset == "folder" and not self.folder.path:
+            raise ValueError("dataset folder needs folder.path, a folder of images")
+        if self.dataset != "folder" and self.folder != ImageFolder():
+            raise ValueError(f"folder.path and folder.parts are for dataset folder, but dataset is {self.dataset}")
+        if self.crop and self.dataset == "orl-faces":
+            raise ValueError("crop is for celeba and folder; orl-faces has its own")
         check_report_epochs(self.report_epochs, self.epochs)
         if self.image_size & (self.image_size - 1):
             raise ValueError(f"image_size must be a power of two, got {self.image_size}")
@@ -102,9 +140,28 @@ class IntroVAESettings(Section):
 
     def minutes(self, scale: Any) -> float:
         """A quarter of the speed that the laptop scale has on a core, and that docs/paper-scale.md estimates for a GPU."""
-        pixels = self.epochs * IMAGES[self.dataset] * self.image_size**2
+        pixels = self.epochs * self._images(scale.data_dir) * self.image_size**2
         return pixels / (PIXELS_PER_MINUTE["gpu"] * scale.gpus or PIXELS_PER_MINUTE["cpu"])
 
     def megabytes(self, scale: Any) -> int:
-        """Every GPU has a process of its own, with all images."""
-        return FACES_MB[self.dataset] * max(1, scale.gpus)
+        """Every GPU has a process of its own, with all images and a third of their bytes to spare."""
+        pixels = self._images(scale.data_dir) * self.image_channels * self.image_size**2
+        return int(2500 + 1.35e-6 * pixels) * max(1, scale.gpus)
+
+    @property
+    def image_channels(self) -> int:
+        """Colours of an image. A folder may turn out to be grey."""
+        return 1 if self.dataset == "orl-faces" else 3
+
+    def fetch_options(self) -> list[str]:
+        """Options of ``python -m experiments.data fetch`` that convert the images of a folder before the runs start."""
+        if self.dataset == "orl-faces":
+            return []
+        given = {"path": self.folder.path, "parts": self.folder.parts, "image-size": self.image_size, "crop": self.crop}
+        return [f"--{name}={value}" for name, value in given.items() if value]
+
+    def _images(self, data_dir: str) -> int:
+        """The number of images, as far as it is known before they are read."""
+        place = {"celeba": "celeba/img_align_celeba", "folder": self.folder.path}.get(self.dataset)
+        found = sum(len(names) for _, _, names in os.walk(Path(data_dir, place))) if place else 0
+        return found or IMAGES[self.dataset]

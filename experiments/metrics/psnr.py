@@ -24,9 +24,14 @@ def psnr(x: Tensor, y: Tensor) -> Tensor:
 
 
 def check_pair(x: Tensor, y: Tensor) -> None:
-    """Raise `ValueError` unless both tensors have one shape (N, C, H, W), are floating point and lie in [0, 1]."""
+    """Raise `ValueError` unless both tensors have one shape (N, C, H, W), are floating point and lie in [0, 1].
+
+    Tensors without pixels are refused too.
+    """
     if x.dim() != 4 or x.shape != y.shape:
         raise ValueError(f"images must share a shape (N, C, H, W), got {tuple(x.shape)} and {tuple(y.shape)}")
+    if not x.numel():
+        raise ValueError(f"images must have pixels, got {tuple(x.shape)}")
     for name, images in (("x", x), ("y", y)):
         if not images.is_floating_point():
             raise ValueError(f"{name} must be floating point in [0, 1], got {images.dtype}")

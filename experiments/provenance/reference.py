@@ -29,8 +29,8 @@ CLAIMS = ("<!-- claims: begin -->", "<!-- claims: end -->")
 RESULTS = ("<!-- results: begin -->", "<!-- results: end -->")
 """Marks around the claims in the README of a room."""
 
-WITHHELD_OF_CELEBA = ("figure_3_train_faces", "prior_samples")
-"""CelebA may not be redistributed: the eight faces of one figure are all that is kept."""
+WITHHELD = ("figure_3_train_faces", "prior_samples")
+"""Neither CelebA nor a folder of somebody's images may be redistributed: the eight of one figure are all that is kept."""
 
 
 def provenance(settings: Settings) -> dict[str, Any]:
@@ -220,9 +220,9 @@ def results_to_keep(settings: Settings) -> list[str]:
 
 def pictures_to_keep(settings: Settings) -> list[str]:
     """The figures that a reference keeps, as PNG."""
-    celeba = settings.introvae is not None and settings.introvae.dataset == "celeba"
+    others = settings.introvae is not None and settings.introvae.dataset != "orl-faces"
     names = [name for room in settings.rooms for name in captions(room, "figures")]
-    return [f"{name}.png" for name in names if not (celeba and name in WITHHELD_OF_CELEBA)]
+    return [f"{name}.png" for name in names if not (others and name in WITHHELD)]
 
 
 def keep(settings: Settings) -> None:

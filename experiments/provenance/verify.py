@@ -87,11 +87,13 @@ def verify(settings: Settings, config: str) -> Report:
             f"{reading.results(settings)}: no results to verify; run snakemake --configfile {config} --cores 2"
         )
     report = Report(config)
-    data = known_data(settings)
+    known = known_data(settings)
+    data = dict(known)
     for folder in _run_folders(settings, report):
         _run(folder, report, data)
     for name, checksum in data.items():
-        remedy = f"remove it and run python -m experiments.data fetch {name.split('/')[0]}"
+        fetched = f"remove it and run python -m experiments.data fetch {name.split('/')[0]}"
+        remedy = fetched if name in known else f"restore it, or remove the runs that read it and run {report.rerun}"
         report.checks.append(Check(Path(settings.data_dir, name), checksum, remedy))
     _lineage(settings, report)
     _reference(settings, report)
@@ -108,7 +110,7 @@ def data_sets(settings: Settings) -> list[str]:
 
 
 def known_data(settings: Settings) -> dict[str, str]:
-    """Files of the data sets in use -> published SHA-256. CelebA has none; what its runs saw counts instead."""
+    """Files of the data sets in use -> published SHA-256. Image folders have none; what their runs saw counts instead."""
     from experiments.data import mnist, orl_faces
 
     known = {f"mnist/{name}": checksum for name, checksum in mnist.CHECKSUMS.items()}

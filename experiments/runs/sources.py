@@ -3,9 +3,9 @@
 The imports are read from the source text, so that torch need not be loaded. An import below ``if TYPE_CHECKING`` runs
 nothing and is not followed, nor is the file of a package that only stands in the name of an imported module: ``softadapt`` in
 ``softadapt.ranks``. Left out are files whose effect shows elsewhere: settings, by their values in the run's identity,
-and ``experiments/runs``, which starts, saves and records runs but computes no numbers, except for the training loop. Files
-that are found by name are added: weighting rules that the settings name, and data files that a module lists in
-``DATA_FILES``.
+``experiments/runs``, which starts, saves and records runs but computes no numbers, except for the training loop, and
+``experiments/data/fetch.py``, since the SHA-256 of the data says what was fetched. Files that are found by name are added:
+weighting rules that the settings name, and data files that a module lists in ``DATA_FILES``.
 """
 
 import ast
@@ -59,7 +59,8 @@ def _behind(path: Path) -> tuple[Path, ...]:
 def _left_out(path: Path) -> bool:
     if path.parent == ROOT / "experiments" / "runs":
         return path.name != "loop.py"
-    return path.name == "settings.py" or path == ROOT / "experiments" / "scale.py"
+    elsewhere = (ROOT / "experiments" / "scale.py", ROOT / "experiments" / "data" / "fetch.py")
+    return path.name == "settings.py" or path in elsewhere
 
 
 def _imports(tree: ast.AST, package: str) -> Iterator[str]:

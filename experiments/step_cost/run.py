@@ -200,7 +200,7 @@ def autoencoder_sides(settings: SparseAutoencoderSettings, seed: int) -> Sides:
 def introvae_sides(settings: IntroVAESettings, seed: int) -> Sides:
     """Both updates of IntroVAE, on the device that it is trained on."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    channels = 3 if settings.dataset == "celeba" else 1
+    channels = settings.image_channels
     shape = (settings.batch_size, channels, settings.image_size, settings.image_size)
 
     def make_step(method: str) -> Work:

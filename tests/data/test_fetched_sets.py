@@ -1,17 +1,21 @@
-"""MNIST and the ORL faces from their sources: damaged and malicious ones are refused in one line."""
+"""Data sets from their sources: damaged and malicious ones are refused in one line."""
 
+import errno
 import gzip
 import hashlib
 import io
 import random
+import shutil
 import tarfile
 import tracemalloc
+import urllib.error
 import zipfile
 from pathlib import Path
 
 import pytest
+from made_data import make_celeba
 
-from experiments.data import mnist, orl_faces
+from experiments.data import celeba, mnist, orl_faces
 from experiments.data.__main__ import main
 from experiments.data.fetch import SourceFailed
 from experiments.runs.errors import UserError
@@ -198,3 +202,79 @@ def test_any_damage_of_an_archive_is_a_failure_of_its_source(only_the_archive, t
             orl_faces._pack(tmp_path / "faces.zip", lambda person, picture: f"s{person}/{picture}.pgm", tmp_path)
         except SourceFailed as error:
             assert len(str(error).splitlines()) == 1
+
+
+def bring_celeba(monkeypatch, outcome):
+    """Have torchvision lay CelebA out as it does, or raise an error."""
+
+    class CelebA:
+        def __init__(self, root, split, download):
+            assert (split, download) == ("all", True)
+            if isinstance(outcome, Exception):
+                (Path(root) / "celeba").mkdir()
+                (Path(root) / "celeba" / "img_align_celeba.zip").write_bytes(b"half")
+                raise outcome
+            shutil.move(outcome, root)
+
+    monkeypatch.setattr("torchvision.datasets.CelebA", CelebA)
+
+
+@pytest.mark.parametrize("there", [[], ["img_align_celeba"]])
+def test_celeba_comes_through_torchvision_and_only_once(tmp_path, monkeypatch, capsys, there):
+    (make_celeba(tmp_path / "source") / "img_align_celeba.zip").write_bytes(b"packed")
+    for name in there:
+        (tmp_path / "data" / "celeba" / name).mkdir(parents=True)
+    bring_celeba(monkeypatch, str(tmp_path / "source" / "celeba"))
+    main(["fetch", "celeba", "--data-dir", str(tmp_path / "data")])
+    assert "celeba: whole" in capsys.readouterr().out
+    laid_out = {path.name for path in (tmp_path / "data" / "celeba").iterdir()}
+    assert laid_out == {"img_align_celeba", "list_eval_partition.txt"}
+    images, partition, _ = celeba.load(tmp_path / "data", 8)
+    assert len(images) == len(partition) == 12
+    bring_celeba(monkeypatch, RuntimeError("fetched again"))
+    main(["fetch", "celeba", "--data-dir", str(tmp_path / "data")])
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (
+            RuntimeError("To download files from GDrive, 'gdown' is required."),
+            "torchvision: To download .* 'gdown' is requ",
+        ),
+        (urllib.error.URLError("no route to host"), "torchvision: .*no route to host"),
+        (ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused"), "torchvision: .*Connection refused"),
+        (ValueError("too many\nlines " * 100), "torchvision: too many lines too many lines"),
+        (AssertionError(), "torchvision: AssertionError"),
+    ],
+)
+def test_celeba_that_cannot_be_fetched_is_one_line_and_leaves_nothing(tmp_path, monkeypatch, error, reason):
+    bring_celeba(monkeypatch, error)
+    with pytest.raises(UserError, match=f"CelebA could not be fetched .{reason}") as raised:
+        celeba.fetch(tmp_path)
+    message = str(raised.value)
+    assert "\n" not in message
+    assert len(message) < 500 + len(str(tmp_path))
+    assert f"place the files in {tmp_path}/celeba yourself" in message
+    assert list((tmp_path / "celeba").iterdir()) == []
+
+
+def test_a_full_disk_is_no_fault_of_torchvision(tmp_path, monkeypatch):
+    bring_celeba(monkeypatch, OSError(errno.ENOSPC, "No space left on device"))
+    with pytest.raises(OSError, match="No space left") as raised:
+        celeba.fetch(tmp_path)
+    assert raised.value.filename == str(tmp_path / "celeba")
+
+
+def test_the_workflow_asks_for_a_size_and_fetches_nothing(tmp_path, monkeypatch):
+    bring_celeba(monkeypatch, AssertionError("fetched"))
+    with pytest.raises(UserError, match=r"no images; download .*fetch celeba"):
+        main(["fetch", "celeba", "--data-dir", str(tmp_path), "--image-size", "8"])
+    assert not (tmp_path / "celeba").exists()
+
+
+def test_celeba_that_lacks_images_is_not_fetched_over(tmp_path, monkeypatch):
+    (make_celeba(tmp_path) / "img_align_celeba" / "000003.jpg").unlink()
+    bring_celeba(monkeypatch, AssertionError("fetched"))
+    with pytest.raises(UserError, match=r"are missing, such as 000003.jpg"):
+        celeba.fetch(tmp_path)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from made_data import idx_bytes, make_celeba
 from PIL import Image
 
-from experiments.data import celeba, mnist, orl_faces
+from experiments.data import celeba, image_folder, mnist, orl_faces
 from experiments.data.__main__ import main
 from experiments.data.faces import load_faces
 from experiments.runs import files
@@ -112,7 +112,7 @@ def test_whole_people_are_held_out(made_faces):
     np.testing.assert_array_equal(faces.train, every.train[:350])
     np.testing.assert_array_equal(faces.validation, every.train[350:370])
     np.testing.assert_array_equal(faces.held_out, np.concatenate((every.train[370:], every.held_out)))
-    with pytest.raises(UserError, match="36 and 4 people leave none of 40 to train on"):
+    with pytest.raises(UserError, match="of 40 people 0 remain to train on and 36 are held out"):
         load_faces("orl-faces", made_faces, 16, 4, 36)
 
 
@@ -192,13 +192,13 @@ def test_a_damaged_celeba_cache_is_made_anew(made_celeba):
 
 def test_celeba_is_resized_when_it_is_fetched(made_celeba, monkeypatch):
     main(["fetch", "celeba", "--image-size", "16", "--data-dir", str(made_celeba)])
-    monkeypatch.setattr(celeba, "_build_cache", lambda *a: pytest.fail("resized again"))
+    monkeypatch.setattr(image_folder, "_build", lambda *a: pytest.fail("resized again"))
     assert load_faces("celeba", made_celeba, 16, 1, 5).train.shape == (8, 3, 16, 16)
     main(["fetch", "celeba", "--data-dir", str(made_celeba)])
 
 
 @pytest.mark.parametrize("words", [["verify", "celeba"], ["fetch", "orl-faces"]])
-def test_a_size_goes_with_fetching_celeba(made_celeba, words):
+def test_a_size_goes_with_fetching_images(made_celeba, words):
     with pytest.raises(UserError, match="--image-size 16: goes with fetch celeba"):
         main([*words, "--image-size", "16", "--data-dir", str(made_celeba)])
 
@@ -227,7 +227,10 @@ def test_another_partition_is_another_data_set(made_celeba):
 @pytest.mark.parametrize(
     ("break_it", "message"),
     [
-        (lambda folder: (folder / "img_align_celeba" / "000003.jpg").unlink(), "1 images of the partition are missing"),
+        (
+            lambda folder: (folder / "img_align_celeba" / "000003.jpg").unlink(),
+            "1 images that list_eval_partition.txt names are missing, such as 000003.jpg",
+        ),
         (lambda folder: (folder / "img_align_celeba" / "000003.jpg").write_bytes(b"no"), "000003.jpg: unreadable"),
         (lambda folder: (folder / "list_eval_partition.txt").write_text("000001.jpg 7\n"), "line 1"),
         (lambda folder: [p.unlink() for p in (folder / "img_align_celeba").iterdir()], "no images"),

@@ -10,6 +10,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from experiments.metrics.classification import load_classifier, percent_correctly_classified
 from experiments.metrics.psnr import psnr
+from experiments.metrics.sliced_wasserstein import sliced_wasserstein
 from experiments.metrics.ssim import ssim
 from experiments.runs.errors import UserError
 
@@ -53,12 +54,13 @@ def test_ssim_of_equal_images_is_one_and_a_batch_is_its_images(pair):
     torch.testing.assert_close(ssim(x, y)[2:3], ssim(x[2:3], y[2:3]))
 
 
-@pytest.mark.parametrize("metric", [psnr, ssim])
+@pytest.mark.parametrize("metric", [psnr, ssim, sliced_wasserstein])
 @pytest.mark.parametrize(
     ("x", "y", "message"),
     [
         (torch.zeros(1, 1, 12, 12), torch.zeros(1, 1, 12, 13), "share a shape"),
         (torch.zeros(1, 12, 12), torch.zeros(1, 12, 12), "share a shape"),
+        (torch.zeros(0, 1, 12, 12), torch.zeros(0, 1, 12, 12), "must have pixels"),
         (torch.zeros(1, 1, 12, 12, dtype=torch.uint8), torch.zeros(1, 1, 12, 12), "uint8"),
         (torch.zeros(1, 1, 12, 12), torch.full((1, 1, 12, 12), 1.5), "1.5"),
         (torch.full((1, 1, 12, 12), math.nan), torch.zeros(1, 1, 12, 12), "nan"),

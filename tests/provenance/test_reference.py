@@ -177,9 +177,12 @@ def test_runs_that_list_different_packages_are_one_set(scale):
     assert "minutes" not in summary
 
 
-def test_no_more_of_celeba_is_kept_than_eight_faces():
-    celeba = reference.pictures_to_keep(load("config/celeba-10k.yaml"))
-    assert celeba == ["figure_4_held_out_faces.png", "introvae_course.png", "introvae_quality.png"]
+def test_no_more_of_celeba_or_of_a_folder_is_kept_than_eight_faces():
+    celeba = load("config/celeba-10k.yaml")
+    section = celeba.introvae.model_copy(update={"dataset": "folder"})
+    folder = reference.pictures_to_keep(celeba.model_copy(update={"introvae": section}))
+    celeba = reference.pictures_to_keep(celeba)
+    assert celeba == folder == ["figure_4_held_out_faces.png", "introvae_course.png", "introvae_quality.png"]
     assert {"figure_3_train_faces.png", "prior_samples.png"} <= set(
         reference.pictures_to_keep(load("config/laptop.yaml"))
     )

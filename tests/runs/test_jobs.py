@@ -53,6 +53,54 @@ def test_more_gpus_take_less_time_and_more_memory():
     assert Jobs(two).megabytes("introvae")(None, 1) == 2 * Jobs(one).megabytes("introvae")(None, 1)
 
 
+def on_images(data_dir, **section):
+    """The smoke scale on other images."""
+    values = read("config/smoke.yaml")
+    values["introvae"] |= section
+    return Settings(**values | {"data_dir": str(data_dir)})
+
+
+def test_images_of_a_folder_are_counted_for_time_and_memory(tmp_path):
+    """Wherever they lie in it; where there is none yet, the whole of CelebA, or 10,000."""
+    for place, count in (("celeba/img_align_celeba", 30), ("mine/a", 25), ("mine/b", 15)):
+        (tmp_path / place).mkdir(parents=True)
+        for index in range(count):
+            (tmp_path / place / f"{index}.jpg").touch()
+    smoke = on_images("none")
+    one = smoke.introvae.minutes(smoke) / 400
+    for section, there, elsewhere in (
+        ({"dataset": "celeba"}, 30, 202_599),
+        ({"dataset": "folder", "folder": {"path": "mine"}}, 40, 10_000),
+        ({"dataset": "folder", "folder": {"path": str(tmp_path / "mine")}}, 40, 40),
+    ):
+        for data_dir, count in ((tmp_path, there), (tmp_path / "none", elsewhere)):
+            scale = on_images(data_dir, **section)
+            assert scale.introvae.minutes(scale) == pytest.approx(count * one)
+            assert scale.introvae.megabytes(scale) == int(2500 + 1.35e-6 * count * 3 * 16 * 16)
+
+
+def test_memory_holds_the_images_of_the_papers_scale():
+    images = 202_599 * 3 * 128 * 128 / 1e6
+    assert 1.2 * images < jobs("paper").megabytes("introvae")(None, 1) < 2 * images
+
+
+def test_what_is_converted_before_the_runs():
+    assert on_images("none").introvae.fetch_options() == []
+    celeba = on_images("none", dataset="celeba")
+    assert celeba.introvae.fetch_options() == ["--image-size=16"]
+    folder = {"path": "my faces", "parts": "parts.txt"}
+    mine = on_images("none", dataset="folder", folder=folder, crop=64).introvae.fetch_options()
+    assert mine == ["--path=my faces", "--parts=parts.txt", "--image-size=16", "--crop=64"]
+
+
+def test_a_part_of_the_images_is_written_as_it_was_given():
+    """People without a point, and a share with it."""
+    section = on_images("none", validation=2, held_out=0.1).introvae
+    identity = section.identity({"method": "fixed"}, None)["settings"]
+    assert (repr(identity["validation"]), repr(identity["held_out"])) == ("2", "0.1")
+    assert repr(section.validation) == "2"
+
+
 def identities(room, values):
     """Run -> what the run depends on besides code."""
     scale = Settings(**values)

@@ -130,10 +130,12 @@ def test_settings_and_what_starts_and_saves_runs_are_left_out(made):
         {
             "experiments/room/run.py": """
                 from experiments import scale
+                from experiments.data import fetch
                 from experiments.room.settings import X
                 from experiments.runs import loop
                 from experiments.runs.folder import Run
                 """,
+            "experiments/data/fetch.py": "from models import net",
             "experiments/scale.py": "from models import net",
             "experiments/room/settings.py": "from models import net",
             "experiments/runs/loop.py": "from experiments.runs.progress import bar",
@@ -173,6 +175,11 @@ def edited(monkeypatch):
     ("room", "rules", "name", "counts"),
     [
         ("digit_classifier", [], "experiments/metrics/classification.py", True),
+        ("digit_classifier", [], "experiments/data/mnist.py", True),
+        ("digit_classifier", [], "experiments/data/fetch.py", False),
+        ("introvae", ["fixed"], "experiments/data/orl_faces.py", True),
+        ("introvae", ["fixed"], "experiments/data/image_folder.py", True),
+        ("introvae", ["fixed"], "experiments/data/fetch.py", False),
         ("sparse_autoencoder", ["fixed"], "experiments/metrics/classification.py", True),
         ("sparse_autoencoder", ["fixed"], "experiments/runs/loop.py", True),
         ("sparse_autoencoder", ["fixed"], "experiments/runs/folder.py", False),
@@ -218,7 +225,7 @@ print(json.dumps([m.__file__ for m in list(sys.modules.values()) if m.__name__.s
     ("room", "rules"), [(room, []) for room in ROOMS] + [("sparse_autoencoder", RULES)], ids=[*ROOMS, "all rules"]
 )
 def test_what_a_run_really_imports_is_in_its_closure(room, rules):
-    """But for what is left out by rule: settings, and in ``runs`` all but the loop."""
+    """But for what is left out by rule: settings, what fetches data, and in ``runs`` all but the loop."""
     found = names(run_files(room, rules))
     packages = sorted(
         ".".join(path.parent.relative_to(ROOT).parts)
@@ -231,10 +238,10 @@ def test_what_a_run_really_imports_is_in_its_closure(room, rules):
     result = subprocess.run([sys.executable, "-c", SCRIPT, words], capture_output=True, text=True, check=True, cwd=ROOT)
     imported = names(map(Path, json.loads(result.stdout)))
     runs = {name for name in imported if name.startswith("experiments/runs/")} - {"experiments/runs/loop.py"}
-    settings = {name for name in imported if name.endswith("/settings.py")}
+    settings = {name for name in imported if name.endswith("/settings.py")} | {"experiments/data/fetch.py"}
     assert f"experiments/{room}/run.py" in imported
     assert imported - runs - settings <= found
-    later = {f"experiments/data/{name}.py" for name in ("celeba", "fetch", "orl_faces")} | {
+    later = {f"experiments/data/{name}.py" for name in ("celeba", "image_folder", "orl_faces")} | {
         "models/digit_classifier.py"
     }
     assert {name for name in found - imported if name.endswith(".py")} <= later, "a file counts without being needed"
