@@ -13,6 +13,7 @@ from experiments.introvae.evaluation import Evaluated
 from experiments.introvae.settings import IntroVAEMethod
 from experiments.introvae.updates import adversarial_step, build_balance, build_balances, build_networks
 from experiments.runs.errors import UserError
+from experiments.runs.folder import Run
 from experiments.scale import load
 from models import soft_introvae
 
@@ -196,6 +197,38 @@ def test_a_margin_from_data_is_fixed_when_the_warm_up_ends(start):
     history, metrics = start("run", "--warmup-epochs", "2", "--margin", "{times_kl_real: 1.5}")
     assert history["margin"].isna().tolist() == [True, True, False, False]
     assert metrics["margin"] == 1.5 * history["kl_real"].iloc[1] == history["margin"].iloc[2]
+
+
+def test_a_killed_run_goes_on_with_its_margin_its_rate_and_its_averages(start, tmp_path, monkeypatch):
+    """Killed in the third of four epochs, the first of them a warm-up; the rate falls from the second on."""
+    options = [
+        "--warmup-epochs",
+        "1",
+        "--margin",
+        "{times_kl_real: 1.5}",
+        "--decay-share",
+        "0.75",
+        "--ema-decay",
+        "0.9",
+    ]
+    start("undisturbed", *options)
+    save, count = Run.save, []
+
+    def save_and_die(self, state):
+        save(self, state)
+        count.append(state)
+        if len(count) == 11:
+            self.release()
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Run, "save", save_and_die)
+    with pytest.raises(KeyboardInterrupt):
+        start("killed", *options, "--checkpoint-interval", "0")
+    monkeypatch.setattr(Run, "save", save)
+    assert count[-1]["epoch"] == 3
+    start("killed", *options, "--checkpoint-interval", "0")
+    for name in ("metrics.json", "history.csv", "weights.pt"):
+        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "undisturbed" / name).read_bytes()
 
 
 def test_a_margin_in_nats_is_kept_with_the_numbers(start):
