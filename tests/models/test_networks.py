@@ -181,3 +181,9 @@ def test_the_components_of_soft_introvae_by_hand():
     assert {name: value.item() for name, value in generator.items()} == pytest.approx(
         {"kl_fake": 0.6 + 0.15, "reconstruction": 4.0, "reconstruction_fake": 6.0 + 1.5}
     )
+
+
+def test_the_exponential_of_fakes_by_hand():
+    """s = 1/2, beta_rec 3, beta_neg 5: exp(-(3 x 2 x 0.1 + 5 x 0.2))."""
+    found = soft_introvae.exponential(torch.tensor([0.2, 0.0]), torch.tensor([0.1, 0.0]), 0.5, 3.0, 5.0)
+    torch.testing.assert_close(found, torch.tensor([math.exp(-1.6), 1.0]))

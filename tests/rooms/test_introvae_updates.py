@@ -15,7 +15,6 @@ from experiments.introvae.updates import adversarial_step, build_balance, build_
 from experiments.runs.errors import UserError
 from experiments.runs.folder import Run
 from experiments.scale import load
-from models import soft_introvae
 
 CPU = torch.device("cpu")
 FIXED = {"rule": "fixed", "weights": {"kl_fake": 0.5, "reconstruction": 4.0}}
@@ -88,12 +87,6 @@ def test_three_steps_of_soft_introvae(settings):
     generator["reconstruction_fake"] = SOFT["gamma_r"] * SOFT["beta_rec"]
     method = method_of({"rule": "fixed", "weights": encoder}, {"rule": "fixed", "weights": generator})
     compare(settings, method, lambda *arguments: soft_introvae_step(*arguments, **SOFT), None)
-
-
-def test_the_exponential_of_fakes_by_hand():
-    """s = 1/2, beta_rec 3, beta_neg 5: exp(-(3 x 2 x 0.1 + 5 x 0.2))."""
-    found = soft_introvae.exponential(torch.tensor([0.2, 0.0]), torch.tensor([0.1, 0.0]), 0.5, 3.0, 5.0)
-    torch.testing.assert_close(found, torch.tensor([np.exp(-1.6), 1.0]).float())
 
 
 RULES = ["softadapt", "softadapt_swapped", "uncertainty", "gradnorm", "jacobian_descent", "relobralo", "random_weights"]
