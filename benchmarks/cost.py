@@ -59,22 +59,20 @@ def measure_step(settings: "IntroVAESettings") -> StepCost:
     from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
     from experiments.introvae import updates
-    from experiments.weightings import build
-    from models.introvae import COMPONENTS
 
     settings = settings.model_copy(update={"compile": False})  # counted operation by operation
-    method = next(iter(settings.methods.values()))
+    name, method = next(iter(settings.methods.items()))
     # Fake tensors of the device "cpu": its autocast picks the same dtypes, and CUDA's is off where there is no GPU.
     networks = updates.build_networks(settings, settings.image_channels, torch.device("cpu"))
-    balance_encoder = build(method.encoder, COMPONENTS["encoder"])
-    balance_generator = build(method.generator, COMPONENTS["generator"])
+    balances = updates.build_balances(networks, method, f"introvae.methods.{name}", 1, torch.device("cpu"))
+    margin = 1.0 if settings.objective == "introvae" else None  # costs do not depend on its value
     encoder = sum(parameter.numel() for parameter in networks.encoder.parameters())
     generator = sum(parameter.numel() for parameter in networks.generator.parameters())
     memory = _memory_mode(flop_registry)
     with FakeTensorMode(allow_non_fake_inputs=True):
         shape = (settings.batch_size, settings.image_channels, settings.image_size, settings.image_size)
         images = torch.empty(shape).contiguous(memory_format=torch.channels_last)
-        step = (networks, images, balance_encoder, balance_generator, settings, method.margin)
+        step = (networks, images, *balances, margin)
         with memory:
             updates.adversarial_step(*step)
             memory.moved = 0

@@ -12,17 +12,15 @@ import time
 import pytest
 import torch
 
-from experiments.introvae.updates import Networks, adversarial_step, build_networks
+from experiments.introvae.updates import Networks, adversarial_step, build_balance, build_networks
 from experiments.metrics.psnr import psnr
 from experiments.metrics.ssim import ssim
 from experiments.scale import load
-from experiments.weightings import build
 from models.introvae import (
     COMPONENTS,
     encoder_loss_components,
     generator_loss_components,
     kl_divergence,
-    reconstruction_error,
     sample_posterior,
 )
 
@@ -46,10 +44,10 @@ def settings():
 
 def balances(settings, name):
     method = settings.methods[name]
-    return [build(getattr(method, network), names) for network, names in COMPONENTS.items()]
+    return [build_balance(method, network, settings.objective, name) for network in COMPONENTS]
 
 
-def plain_step(networks: Networks, images, balance_encoder, balance_generator, settings, margin):
+def plain_step(networks: Networks, images, balance_encoder, balance_generator, margin):
     """The same updates as they are commonly written: float32, NCHW, gradients of everything in both passes."""
     encoder, generator = networks.encoder, networks.generator
     mean, log_variance = encoder(images)
@@ -57,9 +55,11 @@ def plain_step(networks: Networks, images, balance_encoder, balance_generator, s
     sampled = generator(torch.randn_like(mean))
     kl_reconstructed = kl_divergence(*encoder(reconstructed.detach()))
     kl_sampled = kl_divergence(*encoder(sampled.detach()))
-    reconstruction = settings.reconstruction_scale * reconstruction_error(images, reconstructed)
+    reconstruction = networks.error(images, reconstructed)
     kl_real = kl_divergence(mean, log_variance)
-    losses = encoder_loss_components(kl_real, kl_reconstructed, kl_sampled, reconstruction, margin)
+    losses = encoder_loss_components(
+        kl_real, kl_reconstructed, kl_sampled, reconstruction, margin, networks.settings.hinge
+    )
     networks.encoder_optimizer.zero_grad()
     networks.generator_optimizer.zero_grad()
     balance_encoder(losses).backward(retain_graph=True)
@@ -111,8 +111,8 @@ def test_step_against_the_plain_one(benchmark, settings):
     channels_last = images.contiguous(memory_format=torch.channels_last)
     weights = balances(settings, "fixed"), balances(settings, "fixed")
     steps = {
-        "plain": lambda: plain_step(plain, images, *weights[0], settings, 90.0),
-        "ours": lambda: adversarial_step(ours, channels_last, *weights[1], settings, 90.0),
+        "plain": lambda: plain_step(plain, images, *weights[0], 90.0),
+        "ours": lambda: adversarial_step(ours, channels_last, *weights[1], 90.0),
     }
     median_ratio(benchmark, steps, 10, "IntroVAE step, plain over ours")
 
@@ -122,10 +122,7 @@ def test_share_of_softadapt(benchmark, settings):
     images = torch.rand(settings.batch_size, 3, settings.image_size, settings.image_size)
     images = images.contiguous(memory_format=torch.channels_last)
     weights = {name: balances(settings, name) for name in ("softadapt", "fixed")}
-    steps = {
-        name: lambda pair=pair: adversarial_step(networks, images, *pair, settings, 90.0)
-        for name, pair in weights.items()
-    }
+    steps = {name: lambda pair=pair: adversarial_step(networks, images, *pair, 90.0) for name, pair in weights.items()}
     median_ratio(benchmark, steps, 20, "IntroVAE step, SoftAdapt over fixed weights")
 
 

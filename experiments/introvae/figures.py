@@ -100,28 +100,31 @@ def _courses(runs: Runs) -> pd.DataFrame:
 
 
 def introvae_course(runs: Runs) -> plt.Figure:
-    """What the paper does not show: the weights and the KL terms by epoch."""
+    """What the paper does not show: the KL terms, the error and the weights by epoch."""
+    history = _courses(runs)
+    history["gap"] = history["kl_sampled"] - history["kl_real"]
     panels = [
         ("kl_real", "KL of real images, nats"),
-        ("kl_reconstructed", "KL of reconstructions, nats"),
-        ("kl_sampled", "KL of samples, nats"),
+        ("gap", "KL of samples less that of real"),
         ("reconstruction", "scaled $L_{AE}$"),
         ("beyond_margin_share", "share beyond the margin"),
         ("gradient_norm_encoder", "gradient norm, encoder"),
-        ("encoder_weight_kl_real", "share of KL in $L_E$'s weights"),
-        ("encoder_weight_margin_fake", "share of the margin term"),
-        ("encoder_weight_reconstruction", "share of $L_{AE}$"),
     ]
-    weights = [name for name, _ in panels if name.startswith("encoder_weight")]
-    history = _courses(runs)
-    shares = history.assign(**{name: history[name] / history[weights].sum(axis=1) for name in weights})
-    figure, grid = plt.subplots(3, 3, figsize=(WIDTH, 5.8), sharex=True)
-    for axes, (column, label) in zip(grid.flat, panels, strict=True):
+    for network, loss in (("encoder", "L_E"), ("generator", "L_G")):
+        weights = [name for name in history if name.startswith(f"{network}_weight_")]
+        history[weights] = history[weights].div(history[weights].sum(axis=1), axis=0)
+        # The last share is what the others leave.
+        panels += [(name, f"${loss}$: share of {name.removeprefix(f'{network}_weight_')}") for name in weights[:-1]]
+    panels = [panel for panel in panels if panel[0] in history]
+    figure, grid = plt.subplots(-(-len(panels) // 3), 3, figsize=(WIDTH, 5.8), sharex=True)
+    for axes, (column, label) in zip(grid.flat, panels, strict=False):
         for method, color in _colors(runs.section.methods).items():
-            table = _by_seed(shares, method, column, runs.section.seeds)
+            table = _by_seed(history, method, column, runs.section.seeds)
             band(axes, table.columns.to_numpy(), table.to_numpy(), color, method)
         axes.set_ylabel(label)
         axes.set_yscale("log" if column in ("reconstruction", "gradient_norm_encoder") else "linear")
+    for axes in grid.flat[len(panels) :]:
+        axes.remove()
     for axes in grid[-1]:
         axes.set_xlabel("epoch")
     handles, labels = grid[0, 0].get_legend_handles_labels()

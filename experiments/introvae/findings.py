@@ -1,18 +1,47 @@
 """What the IntroVAE runs say: reconstructions by epoch, how runs ended, and differences between methods."""
 
+from collections.abc import Hashable
+from dataclasses import replace
 from functools import cached_property
 
 import pandas as pd
 
 from experiments.evidence.reading import Runs
-from experiments.evidence.statistics import NO_ESTIMATE, Estimate, mean_over_seeds
+from experiments.evidence.statistics import NO_ESTIMATE, Estimate, Failed, mean_over_seeds
 from experiments.evidence.summaries import at_epochs, by_method_and_epoch, failure, methods_of, training_rows
 from experiments.introvae.settings import IntroVAESettings
 
 LOSSES = ("reconstruction",)
 """Columns of every epoch that are finite as long as a run has not diverged."""
 
+MEASURES = (
+    *("validation_psnr", "validation_ssim", "validation_swd", "prior_swd", "prior_niqe"),
+    *("kl_real", "kl_sampled", "beyond_margin_share"),
+)
+"""Columns of the table of how runs ended, as far as the runs have them."""
+
+TOLERATED_DB = 0.25
+"""Decibels of PSNR that a setting may lie below the best one and still be chosen for its samples."""
+
 rows = training_rows
+
+
+def chosen(methods: pd.DataFrame) -> Hashable | None:
+    """Label of the settings to choose among some trials: the best samples among those that reconstruct well.
+
+    Reconstructions alone would favour the weakest adversary, whose samples are the worst.
+
+    Args:
+        methods: a row for each setting, with the columns ``validation_psnr`` (dB) and ``validation_swd``, the distance of
+            samples from validation images. A setting without a number, as after a run that diverged, is not chosen.
+
+    Returns:
+        The label of the row with the lowest distance among those whose PSNR is within `TOLERATED_DB` of the highest;
+        None if no row has both numbers.
+    """
+    judged = methods.dropna(subset=["validation_psnr", "validation_swd"])
+    near = judged[judged["validation_psnr"] >= judged["validation_psnr"].max() - TOLERATED_DB]
+    return None if near.empty else near["validation_swd"].idxmin()
 
 
 class Findings:
@@ -44,12 +73,16 @@ class Findings:
             for part in ("train", "held_out")
         }
         last = at_epochs(self.rows, [self.settings.epochs], LOSSES)
-        measures = ["validation_psnr", "validation_ssim", "prior_niqe", "kl_real", "kl_sampled", "beyond_margin_share"]
-        measures = [measure for measure in measures if measure in self.rows]
+        measures = [measure for measure in MEASURES if measure in self.rows]
         ends = by_method_and_epoch(last, [*measures, "train_seconds"])
-        ends.insert(2, "margin", [self.settings.methods[method].margin for method in ends["method"]])
+        if "margin" in self.rows:
+            ends.insert(2, "margin", ends["method"].map(last.groupby("method")["margin"].mean()))
         verdicts = last.groupby("method", sort=False)["verdict"].agg(lambda column: ", ".join(sorted(set(column))))
         ends["verdict"] = ends["method"].map(verdicts)
+        if "validation_swd" in ends:
+            rules = ends["method"].map(lambda method: self.settings.methods[method].encoder["rule"])
+            best = {chosen(trials) for _, trials in ends.groupby(rules)}
+            ends["chosen"] = ["yes" if label in best else "" for label in ends.index]
         return tables | {"introvae_methods": ends}
 
     def difference(
@@ -69,10 +102,14 @@ class Findings:
         return mean_over_seeds((values[ours] - values[theirs]).to_numpy())
 
     def without_warmup(self) -> Estimate:
-        """Final PSNR of SoftAdapt on held-out images; no estimate if the scale trains with a warm-up."""
+        """Final PSNR of SoftAdapt on held-out images; no estimate if the scale trains with a warm-up.
+
+        A run has failed unless its verdict is ``trained``: without an adversary, or with the order of the divergences
+        inverted, what it trained is no IntroVAE.
+        """
         if self.settings.warmup_epochs:
             return NO_ESTIMATE
-        if failed := failure(self.rows, "above", "softadapt"):
-            return failed
-        last = self.rows[self.rows["epoch"] == self.settings.report_epochs[-1]]
-        return mean_over_seeds(last[last["method"] == "softadapt"]["held_out_psnr"].to_numpy())
+        last = self.rows[self.rows["method"] == "softadapt"].drop_duplicates("seed", keep="last")
+        if failed := int((last["verdict"] != "trained").sum()):
+            return replace(NO_ESTIMATE, failed=Failed(failed, 0, len(last), "above"))
+        return mean_over_seeds(last["held_out_psnr"].to_numpy())

@@ -1,11 +1,12 @@
 """Settings of IntroVAE on faces (paper section 4.2)."""
 
 import os
+import reprlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, PlainSerializer, model_validator
+from pydantic import AfterValidator, Field, PlainSerializer, PlainValidator, model_validator
 
 from experiments.runs.room import (
     MethodName,
@@ -44,13 +45,37 @@ class ImageFolder(Strict):
         description="file with a line 'name part' for each image: 0 train, 1 validation, 2 held out; null: the last ones",
     )
 
+LARGEST_MARGIN = 1e30
+"""Nats; above it the losses would overflow in float32."""
+
+
+def _check_margin(value: Any) -> Any:
+    """Return a number as a float, ``{times_kl_real: K}`` as it is; ValueError for anything else."""
+    number = value["times_kl_real"] if isinstance(value, dict) and list(value) == ["times_kl_real"] else value
+    if isinstance(number, bool) or not isinstance(number, (int, float)) or not 0 < number < LARGEST_MARGIN:
+        raise ValueError(
+            f"must be a positive number of nats, or {{times_kl_real: K}} with a positive K, got {reprlib.repr(value)}"
+        )
+    return value if isinstance(value, dict) else float(value)
+
+
+Margin = Annotated[float | dict[str, float], PlainValidator(_check_margin)]
+"""Nats, or a multiple of the mean KL of real images in the last epoch of the warm-up."""
+
 
 class IntroVAEMethod(Strict):
     """How the two updates of IntroVAE weigh their components: L_E and L_G apart, each by a rule of its own."""
 
-    margin: float = Field(gt=0, description="margin m of the encoder's hinge, nats")
-    encoder: WeightingSpec = Field(description="rule for kl_real, margin_fake and reconstruction in L_E")
-    generator: WeightingSpec = Field(description="rule for kl_fake and reconstruction in L_G")
+    margin: Margin | None = Field(
+        default=None,
+        description="margin m of the encoder's hinge, nats, or {times_kl_real: K}: K times the mean KL of real images in "
+        "the last warm-up epoch; soft-introvae has none",
+    )
+    encoder: WeightingSpec = Field(description="rule for the components of L_E")
+    generator: WeightingSpec = Field(description="rule for the components of L_G")
+    unweighted: list[str] = Field(
+        default_factory=list, description="components of L_E that the rule leaves out; their weight is 1"
+    )
 
 
 class IntroVAESettings(Section):
@@ -76,9 +101,9 @@ class IntroVAESettings(Section):
     evaluated_images: int = Field(gt=0, description="images of each set that are measured, at most, and samples drawn")
     flip: bool = Field(description="mirror half of the training images, at random")
     shift: int = Field(ge=0, description="shift training images at random, by up to so many pixels along each axis")
-    image_size: int = Field(ge=8, description="side of the square images in pixels, a power of two")
+    image_size: int = Field(description="side of the square images in pixels, 4 x 2^n for n channels")
     channels: list[Annotated[int, Field(gt=0)]] = Field(
-        min_length=1, description="feature maps of the encoder after each halving of the resolution"
+        min_length=1, max_length=10, description="feature maps of the encoder after each halving of the resolution"
     )
     latent_size: int = Field(gt=0, description="dimension of the latent code")
     normalization: Literal["batch", "group"] = Field(description="batch normalisation as published, or per image")
@@ -89,10 +114,23 @@ class IntroVAESettings(Section):
     compile: bool = Field(description="compile both networks with torch.compile (for a GPU)")
     batch_size: int = Field(gt=1, description="images per step; an incomplete last batch is left out")
     learning_rate: float = Field(gt=0, description="learning rate of Adam, both networks")
+    decay_share: float = Field(
+        ge=0, le=1, description="share of all steps, at the end, over which the learning rate falls linearly to zero"
+    )
+    ema_decay: float = Field(
+        ge=0,
+        lt=1,
+        description="decay per step of the moving averages of the weights that are evaluated; 0: no averages",
+    )
     epochs: int = Field(gt=0, description="passes over the training images, warm-up included")
     warmup_epochs: int = Field(ge=0, description="first epochs as a plain VAE, before the adversarial terms come in")
     report_epochs: ReportEpochs = Field(description="epochs of Tables 1 and 2 and Figures 3 and 4")
-    hinge: Literal["image", "batch"] = Field(description="the margin holds for the KL of every image, or of the mean")
+    objective: Literal["introvae", "soft-introvae"] = Field(description="losses of the two networks")
+    hinge: Literal["image", "batch"] = Field(
+        description="of introvae: the margin holds for the KL of every image, or for their mean"
+    )
+    beta_rec: float = Field(ge=0, description="of soft-introvae: weight of the error in the exponential of fakes")
+    beta_neg: float = Field(ge=0, description="of soft-introvae: weight of the KL in the exponential of fakes")
     reconstruction_scale: float = Field(
         gt=0, description="factor on L_AE, so that small images keep the balance of error and KL of large ones"
     )
@@ -111,15 +149,27 @@ class IntroVAESettings(Section):
         if self.crop and self.dataset == "orl-faces":
             raise ValueError("crop is for celeba and folder; orl-faces has its own")
         check_report_epochs(self.report_epochs, self.epochs)
-        if self.image_size & (self.image_size - 1):
-            raise ValueError(f"image_size must be a power of two, got {self.image_size}")
-        if self.image_size >> len(self.channels) < 2:
-            raise ValueError(f"{len(self.channels)} channels halve {self.image_size} px images below 2 px")
+        fitting = 4 << len(self.channels)
+        if self.image_size != fitting:
+            raise ValueError(
+                f"{len(self.channels)} channels halve images of {fitting} px to the published 4 px; change image_size "
+                f"{self.image_size}, or the number of channels"
+            )
         if self.niqe_block_size > self.image_size or self.niqe_block_size % 2:
             raise ValueError(f"niqe_block_size {self.niqe_block_size} must be even and fit into {self.image_size} px")
         if self.warmup_epochs > self.epochs:
             raise ValueError(f"warmup_epochs {self.warmup_epochs} exceed epochs {self.epochs}")
+        for name, method in self.methods.items():
+            self._check_margin(f"methods.{name}.margin", method.margin)
         return self
+
+    def _check_margin(self, key: str, margin: float | dict[str, float] | None) -> None:
+        if margin is None and self.objective == "introvae":
+            raise ValueError(f"{key} is missing; introvae needs one")
+        if margin is not None and self.objective == "soft-introvae":
+            raise ValueError(f"{key}: soft-introvae has no margin; leave it out")
+        if isinstance(margin, dict) and self.warmup_epochs < 1:
+            raise ValueError(f"{key}: times_kl_real takes the KL of a warm-up; set warmup_epochs to 1 or more")
 
     def choices(self) -> dict[str, list[str]]:
         """A run trains one method."""

@@ -32,6 +32,7 @@ from torch import Tensor, nn
 from experiments.gradient_descent.run import Descent, advance, sobol_starts
 from experiments.gradient_descent.settings import GradientDescentSettings
 from experiments.introvae.settings import IntroVAESettings
+from experiments.introvae.updates import COMPONENTS as FACE_COMPONENTS
 from experiments.introvae.updates import adversarial_step, build_networks
 from experiments.runs.command_line import Request
 from experiments.runs.folder import Run
@@ -40,7 +41,6 @@ from experiments.runs.room import Context
 from experiments.sparse_autoencoder.settings import SparseAutoencoderSettings
 from experiments.step_cost.settings import TIMED
 from experiments.weightings import fixed, softadapt
-from models import introvae
 from models.objectives import ROSENBROCK
 from models.sparse_autoencoder import COMPONENTS, SparseAutoencoder, loss_components
 from softadapt import softadapt_weights
@@ -201,16 +201,18 @@ def introvae_sides(settings: IntroVAESettings, seed: int) -> Sides:
     """Both updates of IntroVAE, on the device that it is trained on."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     channels = settings.image_channels
+    components = list(FACE_COMPONENTS[settings.objective].values())
+    margin = MARGIN if settings.objective == "introvae" else None
     shape = (settings.batch_size, channels, settings.image_size, settings.image_size)
 
     def make_step(method: str) -> Work:
         torch.manual_seed(seed)
         images = torch.rand(shape, device=device).contiguous(memory_format=torch.channels_last)
         networks = build_networks(settings, channels, device)
-        encoder, generator = (weighting(method, names).to(device) for names in introvae.COMPONENTS.values())
-        return lambda: adversarial_step(networks, images, encoder, generator, settings, MARGIN)
+        encoder, generator = (weighting(method, names).to(device) for names in components)
+        return lambda: adversarial_step(networks, images, encoder, generator, margin)
 
-    calls = weighting_calls(list(introvae.COMPONENTS.values()), device)
+    calls = weighting_calls(components, device)
     return Sides({method: make_step(method) for method in METHODS}, calls)
 
 

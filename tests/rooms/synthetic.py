@@ -229,7 +229,8 @@ def _faces() -> dict[tuple[str, str, int], MadeRun]:
                 row: dict[str, Any] = {"epoch": epoch, "phase": "adversarial", "reconstruction": 100.0 - epoch}
                 row |= {"kl_real": 20.0 + k, "kl_reconstructed": 30.0, "kl_sampled": 40.0, "beyond_margin_share": 0.5}
                 row |= {"gradient_norm_encoder": 1.0, "encoder_weight_kl_real": 0.2, "encoder_weight_margin_fake": 0.3}
-                row |= {"encoder_weight_reconstruction": 0.5}
+                row |= {"encoder_weight_reconstruction": 0.5, "generator_weight_kl_fake": 0.4}
+                row |= {"generator_weight_reconstruction": 0.6, "margin": 50.0}
                 if epoch in REPORTS:
                     earlier = (3 - REPORTS.index(epoch)) * (2 if method == "fixed" else 1)
                     # Training images: 5 dB and 0.1 more than held-out ones, SoftAdapt's but 2 dB more.
@@ -357,6 +358,7 @@ def _settings() -> dict[str, Any]:
         | {"dataset": "orl-faces", "validation": 4, "held_out": 6, "evaluated_images": 8, "flip": True, "shift": 1}
         | {"image_size": 16, "channels": [8, 16], "latent_size": 16, "normalization": "batch", "precision": "float32"}
         | {"batch_statistics": "recomputed", "compile": False, "warmup_epochs": 0, "hinge": "image"}
+        | {"objective": "introvae", "decay_share": 0.0, "ema_decay": 0.0, "beta_rec": 1.0, "beta_neg": 256.0}
         | {"reconstruction_scale": 1.0, "warmup_reconstruction_weight": 1.0, "niqe_block_size": 16}
         | {"methods": {name: {"margin": 50.0, "encoder": rule, "generator": rule} for name in FACES}},
         "niqe_collapse": {"seed": 0, "image_size": 128, "images": 2, "crops": 42, "blurs": [0.0, 0.7]},

@@ -133,7 +133,7 @@ def test_introvae(scale):
 
 
 def test_how_introvae_ended(scale):
-    scale.runs["introvae", "equal", 11].metrics["verdict"] = "margin passed"
+    scale.runs["introvae", "equal", 11].metrics["verdict"] = "no adversary"
     table = adapter.tables(scale.write("introvae"), "introvae")["introvae_methods"]
     measures = ["validation_psnr", "validation_ssim", "prior_niqe", "kl_real", "kl_sampled", "beyond_margin_share"]
     assert list(table.columns) == [
@@ -145,7 +145,7 @@ def test_how_introvae_ended(scale):
     assert rows["verdict"].to_dict() == {
         "fixed": "trained",
         "softadapt": "trained",
-        "equal": "margin passed, trained",
+        "equal": "no adversary, trained",
     }
     # KL of 20 and one more a seed
     assert rows.loc["equal", [*measures, "train_seconds"]].tolist() == [17, 0.3, 8, 22, 40, 0.5, 30]

@@ -6,16 +6,10 @@ import pytest
 import torch
 from commands import run_room
 
-from experiments.data.faces import load_faces
+from experiments.data.faces import Faces, load_faces
 from experiments.introvae import run as introvae
-from experiments.introvae.updates import (
-    adversarial_step,
-    build_networks,
-    decode,
-    recompute_batch_statistics,
-    reconstruct,
-    warmup_step,
-)
+from experiments.introvae.evaluation import Evaluated
+from experiments.introvae.updates import adversarial_step, build_networks, warmup_step
 from experiments.scale import load
 from experiments.weightings import build
 from models.introvae import COMPONENTS, encoder_loss_components
@@ -25,7 +19,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def settings(tiny_config):
-    return load(tiny_config).introvae.model_copy(update={"normalization": "batch"})
+    return load(tiny_config).introvae.model_copy(update={"normalization": "batch", "ema_decay": 0.0})
 
 
 def batches(count=3):
@@ -37,9 +31,9 @@ def test_statistics_are_means_over_real_images_and_the_codes_that_will_be_decode
     networks = build_networks(settings, 1, CPU)
     images = batches()
     networks.encoder(torch.rand(8, 1, 16, 16) * 0.1)  # leaves other statistics behind
-    recompute_batch_statistics(networks, lambda: images, settings)
+    Evaluated(networks).set_batch_statistics(lambda: images)
     first = networks.encoder.features[1]
-    inputs = [networks.encoder.features[0](batch * 2 - 1) for batch in images]
+    inputs = [networks.encoder.features[0](batch) for batch in images]
     torch.testing.assert_close(first.running_mean, torch.stack([x.mean((0, 2, 3)) for x in inputs]).mean(0))
     torch.testing.assert_close(first.running_var, torch.stack([x.var((0, 2, 3)) for x in inputs]).mean(0))
 
@@ -61,7 +55,7 @@ def test_recomputing_does_not_touch_what_training_goes_on_with(settings):
     images = batches()
     parameters = [parameter.clone() for parameter in networks.encoder.parameters()]
     random = torch.get_rng_state()
-    recompute_batch_statistics(networks, lambda: images, settings)
+    Evaluated(networks).set_batch_statistics(lambda: images)
     assert torch.equal(random, torch.get_rng_state())
     assert all(torch.equal(a, b) for a, b in zip(parameters, networks.encoder.parameters(), strict=True))
 
@@ -72,15 +66,16 @@ def test_a_reconstruction_does_not_depend_on_the_batch_that_an_image_sits_in(set
     torch.manual_seed(0)
     networks = build_networks(settings, 1, CPU)
     for images in batches():
-        warmup_step(networks, images, settings)
-    recompute_batch_statistics(networks, batches, settings)
+        warmup_step(networks, images)
+    evaluated = Evaluated(networks)
+    evaluated.set_batch_statistics(batches)
     images = torch.rand(6, 1, 16, 16)
-    together = reconstruct(networks, images, settings)
-    alone = torch.cat([reconstruct(networks, image[None], settings) for image in images])
+    together = evaluated.reconstruct(images)
+    alone = torch.cat([evaluated.reconstruct(image[None]) for image in images])
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-6 if precision == "float32" else 2e-2)
     assert together.min() >= 0
     assert together.max() <= 1
-    assert decode(networks, torch.randn(5, settings.latent_size), settings).shape == (5, 1, 16, 16)
+    assert evaluated.decode(torch.randn(5, settings.latent_size)).shape == (5, 1, 16, 16)
     assert networks.encoder.training
     assert networks.generator.training
 
@@ -94,8 +89,9 @@ def test_reconstructions_are_made_from_the_mean_whatever_the_variance(settings):
         networks = build_networks(settings, 1, CPU)
         with torch.no_grad():
             networks.encoder.posterior.bias[settings.latent_size :] += shift
-        recompute_batch_statistics(networks, lambda: images.split(4), settings)
-        found.append((reconstruct(networks, images, settings), networks.generator.state_dict()))
+        evaluated = Evaluated(networks)
+        evaluated.set_batch_statistics(lambda: images.split(4))
+        found.append((evaluated.reconstruct(images), networks.generator.state_dict()))
     for reconstructions, state in found[1:]:
         assert torch.equal(reconstructions, found[0][0])
         assert all(torch.equal(state[name], value) for name, value in found[0][1].items())
@@ -112,14 +108,14 @@ def test_a_failed_update_of_the_generator_leaves_the_encoder_trainable(settings)
     networks = build_networks(settings, 1, CPU)
     balance = build(settings.methods["fixed"].encoder, COMPONENTS["encoder"])
     with pytest.raises(Failed):
-        adversarial_step(networks, batches()[0], balance, Fails(), settings, 10.0)
+        adversarial_step(networks, batches()[0], balance, Fails(), 10.0)
     assert all(parameter.requires_grad for parameter in networks.encoder.parameters())
 
 
 def test_failed_statistics_leave_the_running_averages_as_they_work(settings):
     networks = build_networks(settings, 1, CPU)
     with pytest.raises(RuntimeError):
-        recompute_batch_statistics(networks, lambda: [torch.rand(2, 7, 16, 16)], settings)
+        Evaluated(networks).set_batch_statistics(lambda: [torch.rand(2, 7, 16, 16)])
     norms = [layer for layer in networks.encoder.modules() if isinstance(layer, torch.nn.BatchNorm2d)]
     assert {layer.momentum for layer in norms} == {0.1}
 
@@ -128,7 +124,10 @@ def test_measured_images_are_spread_over_their_set():
     images = np.arange(101)
     assert introvae._spread(images, 5).tolist() == [0, 25, 50, 75, 100]
     assert introvae._spread(images, 1000).tolist() == images.tolist()
-    assert introvae._shown(torch.arange(71)).tolist() == [0, 10, 20, 30, 40, 50, 60, 70]
+    faces = Faces(images[:71, None, None, None], images[:0], images[:8, None, None, None], {})
+    sets = introvae._of_each_set(faces, 8, CPU)
+    assert (255 * sets["train"]).flatten().round().tolist() == [0, 10, 20, 30, 40, 50, 60, 70]
+    assert list(sets) == ["train", "held_out"]
 
 
 def test_a_run_measures_images_from_all_over_its_sets(tiny_config, made_faces, tmp_path):
@@ -190,7 +189,7 @@ def test_the_total_of_the_weights_is_nothing_to_adam(settings):
         networks = build_networks(settings, 1, CPU)
         pair = [build({"rule": "softadapt", "total": total}, names) for names in COMPONENTS.values()]
         for images in batches():
-            adversarial_step(networks, images, *pair, settings, 10.0)
+            adversarial_step(networks, images, *pair, 10.0)
         trained.append(torch.cat([parameter.flatten() for parameter in networks.encoder.parameters()]))
     moved = (trained[0] - trained[1]).abs().mean() / settings.learning_rate
     assert moved < 0.05  # of one step, after three
@@ -203,30 +202,56 @@ def test_compiled_networks_keep_the_names_of_their_state(settings):
     assert plain.encoder._compiled_call_impl is None
 
 
+GOOD = {"phase": "adversarial", "kl_real": 80.0, "kl_sampled": 90.0, "beyond_margin_share": 0.4}
+WARM = {"phase": "warmup", "kl_real": 80.0}
+
+
 @pytest.mark.parametrize(
     ("row", "verdict"),
     [
-        ({"epoch": 9, "kl_real": 80.0, "beyond_margin_share": 0.4}, "trained"),
-        ({"epoch": 9, "kl_real": 80.0}, "trained"),
-        ({"epoch": 9, "kl_real": 80.0, "prior_niqe": float("nan")}, "trained"),
-        ({"epoch": 9, "kl_real": 80.0, "train_psnr": float("inf"), "held_out_ssim": float("nan")}, "trained"),
-        ({"epoch": 9, "kl_real": 80.0, "encoder_weight_kl_real": float("nan")}, "diverged"),
-        ({"epoch": 9, "kl_real": 80.0, "gradient_norm_generator": float("inf")}, "diverged"),
-        ({"epoch": 9, "kl_real": float("nan"), "beyond_margin_share": 0.4}, "diverged"),
-        ({"epoch": 9, "kl_real": 80.0, "reconstruction": float("inf")}, "diverged"),
-        ({"epoch": 9, "kl_real": 0.3, "beyond_margin_share": 0.0}, "posterior collapsed"),
-        ({"epoch": 9, "kl_real": 80.0, "beyond_margin_share": 1.0}, "margin passed"),
+        (GOOD, "trained"),
+        (WARM, "trained"),
+        (GOOD | {"prior_niqe": float("nan")}, "trained"),
+        (GOOD | {"train_psnr": float("inf"), "held_out_ssim": float("nan"), "prior_swd": float("nan")}, "trained"),
+        (GOOD | {"encoder_weight_kl_real": float("nan")}, "diverged"),
+        (GOOD | {"gradient_norm_generator": float("inf")}, "diverged"),
+        (GOOD | {"kl_real": float("nan")}, "diverged"),
+        (GOOD | {"reconstruction": float("inf")}, "diverged"),
+        (GOOD | {"kl_real": 0.3, "beyond_margin_share": 0.0}, "posterior collapsed"),
+        (GOOD | {"beyond_margin_share": 1.0}, "no adversary"),
+        (GOOD | {"kl_sampled": 79.0}, "order inverted"),
+        (GOOD | {"kl_sampled": 79.0, "beyond_margin_share": 1.0}, "no adversary"),
     ],
 )
 def test_verdicts_of_a_run(row, verdict):
-    assert introvae.verdict(row) == verdict
+    assert introvae.verdict([row]) == verdict
+
+
+@pytest.mark.parametrize(
+    ("gaps", "verdict"),
+    [
+        ([-1, -1, -1, -1, -1, -1, -1, -1, 1, 2], "trained"),  # the last two of ten decide
+        ([1, 1, 1, 1, 1, 1, 1, 1, -1, -2], "order inverted"),
+        ([1, 1, 1, 1, 1, 1, 1, 1, 2, -1], "trained"),  # their mean does
+        ([1, 1, 1, 1, 1, 1, 1, 1, 1, -2], "order inverted"),
+        ([1, 1, 1, 1, 1, 1, 1, 1, 0, 0], "trained"),
+        ([9, 9, 9, 9, -1, -1], "order inverted"),  # two of six
+        ([9, 9, 9, 9, -2, 1], "order inverted"),
+        ([None, None, None, None, None, None, None, None, None, -1], "order inverted"),  # warm-up has no samples
+        ([None, None, None, None, None, None, None, None, 3, -1], "trained"),
+    ],
+)
+def test_the_order_of_the_divergences_is_that_of_the_last_fifth(gaps, verdict):
+    """A gap is the KL of samples less that of real images."""
+    rows = [WARM if gap is None else GOOD | {"kl_sampled": 80.0 + gap} for gap in gaps]
+    assert introvae.verdict(rows) == verdict
 
 
 def test_batch_statistics_are_recomputed_over_mixed_images_each_once(tmp_path, made_faces, faces_config, monkeypatch):
     """Faces are sorted by person: batches in file order would lack the variance between people."""
     batches, originals = [], []
 
-    def recompute(networks, make, settings):
+    def recompute(self, make):
         batches.append([batch.clone() for batch in make()])
 
     def load(*arguments):
@@ -234,7 +259,7 @@ def test_batch_statistics_are_recomputed_over_mixed_images_each_once(tmp_path, m
         originals.append(torch.from_numpy(np.array(faces.train)).float() / 255)
         return faces
 
-    monkeypatch.setattr(introvae, "recompute_batch_statistics", recompute)
+    monkeypatch.setattr(Evaluated, "set_batch_statistics", recompute)
     monkeypatch.setattr(introvae, "load_faces", load)
     run_room("introvae", "--config", faces_config, "--epochs", "4", "--output", tmp_path / "run")
     seen, train = torch.cat(batches[0]), originals[0]
