@@ -4,7 +4,7 @@ The counterpart of `rates_of_change` followed by `softadapt_weights`: the same n
 """
 
 from collections.abc import Sequence
-from math import copysign, exp, inf, log
+from math import copysign, exp, inf, isfinite, log
 
 import torch
 
@@ -48,7 +48,9 @@ def weights_on_host(
         logits = [rate / abs(past) if past else 0.0 for rate, past in zip(logits, history[-2], strict=True)]
     if normalize:
         logits = _normalized(logits)
-    logits = [_saturated(beta * rate) for rate in logits]
+    logits = [beta * rate for rate in logits]
+    if not all(map(isfinite, logits)):
+        logits = [_saturated(logit) for logit in logits]
     if losses is not None and max(losses) > 0:
         logits = [logit + log(loss) if loss > 0 else -inf for logit, loss in zip(logits, losses, strict=True)]
     if log_prior is not None:

@@ -45,6 +45,7 @@ class ImageFolder(Strict):
         description="file with a line 'name part' for each image: 0 train, 1 validation, 2 held out; null: the last ones",
     )
 
+
 LARGEST_MARGIN = 1e30
 """Nats; above it the losses would overflow in float32."""
 
