@@ -303,11 +303,13 @@ class SoftAdapt(nn.Module):
 
         The weights are those of double precision, rounded once. Reading the CPU's own memory waits for no device.
         """
+        if not _is_readable(losses):
+            return None
         # Looked up here, as through nn.Module.__getattr__ a buffer costs as much as an operation on it.
         state: dict[str, Tensor] = vars(self)["_buffers"]
         n = self.update_every
         history, weights = state["history"], state["weights"]
-        if not (_is_readable(losses) and type(history) is Tensor and history.is_cpu) or history.numel() > _HOST_LIMIT:
+        if type(history) is not Tensor or not history.is_cpu or history.numel() > _HOST_LIMIT:
             return None
         dtype = history.dtype
         if losses.dtype != dtype:
@@ -520,7 +522,7 @@ class SoftAdapt(nn.Module):
     def _with_absent(self, losses: Mapping[str, Loss | None], names: tuple[str, ...]) -> Mapping[str, Loss | None]:
         """`losses` with the keys that they lack as ``None``."""
         if self.missing == "hold" and losses.keys() < set(names):
-            return dict.fromkeys(names) | dict(losses)
+            return {name: losses.get(name) for name in names}
         hint = "" if self.missing == "hold" or losses.keys() - set(names) else "; missing='hold' accepts absent losses"
         raise ValueError(f"expected losses named {', '.join(names)}, got {', '.join(map(str, losses))}{hint}")
 
