@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from experiments.evidence import claims, figures, manuscript, reading, rows
+from experiments.evidence import claims, figures, manuscript, reading, rows, style
 from experiments.evidence import tables as tabulating
 from experiments.evidence.statistics import Estimate, Failed
 from experiments.gradient_descent.findings import Tuned
@@ -123,6 +123,7 @@ def figure(settings: Settings, room: str, name: str) -> Any:
 
 
 def draw(settings: Settings, room: str) -> list[str]:
-    """Draw a room's figures; return their names."""
-    figures.make(reading.Runs(settings, room), reading.figures(settings), captions(room, "figures"))
+    """Draw a room's figures; return their names. Coarse and without a layout: no test looks at them."""
+    with style.plt.rc_context({"savefig.dpi": 30, "figure.constrained_layout.use": False}):
+        figures.make(reading.Runs(settings, room), reading.figures(settings), captions(room, "figures"))
     return sorted({path.stem for path in Path(reading.figures(settings)).glob("*.png")})

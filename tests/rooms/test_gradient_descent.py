@@ -11,6 +11,8 @@ from experiments.gradient_descent.settings import METHODS, STEP_RULES
 from experiments.scale import load
 from models.objectives import BEALE, ROSENBROCK
 
+pytestmark = pytest.mark.xdist_group("descent")  # whose loops take seconds to compile
+
 SETTINGS = load("config/smoke.yaml").gradient_descent
 
 
