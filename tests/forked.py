@@ -6,6 +6,7 @@ seconds of the imports are saved.
 
 import multiprocessing
 import os
+import runpy
 import subprocess
 import sys
 import tempfile
@@ -56,17 +57,32 @@ def ranks(function: Callable[..., None], arguments: tuple[Any, ...], count: int)
     start_processes(function, arguments, count, start_method="forkserver")
 
 
+def module(name: str, *words: str) -> subprocess.CompletedProcess:
+    """The command ``python -m NAME``."""
+    return _completed(_module, name, words)
+
+
+def _module(name: str, words: tuple[str, ...]) -> None:
+    sys.argv = [name, *words]
+    runpy.run_module(name, run_name="__main__", alter_sys=True)
+
+
 def snakemake(*words: str, folder: Path | str = ".") -> subprocess.CompletedProcess:
     """The command ``snakemake``. In a copy of the sources, `folder`, it imports that copy, and so do its jobs."""
+    return _completed(_snakemake, str(folder), words)
+
+
+def _completed(function: Callable[..., None], *arguments: Any) -> subprocess.CompletedProcess:
+    """Wait for a child to end."""
     with tempfile.TemporaryDirectory() as kept:
         output, errors = Path(kept, "output"), Path(kept, "errors")
-        process = start(output, errors, _snakemake, str(folder), words)
+        process = start(output, errors, function, *arguments)
         process.join(LIMIT)
         if process.is_alive():
             process.kill()
             raise AssertionError(f"hung for {LIMIT} s: {errors.read_text()}")
         said = output.read_text(encoding="utf-8"), errors.read_text(encoding="utf-8")
-        return subprocess.CompletedProcess(["snakemake", *words], process.exitcode, *said)
+        return subprocess.CompletedProcess(arguments, process.exitcode, *said)
 
 
 def _snakemake(folder: str, words: tuple[str, ...]) -> None:

@@ -3,6 +3,7 @@
 Everything else in this folder is made by the tests (`synthetic`) or worked out in them.
 """
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -122,8 +123,13 @@ def figure(settings: Settings, room: str, name: str) -> Any:
     return getattr(reading.open_room(room, "figures"), name)(reading.Runs(settings, room))
 
 
+def coarse() -> AbstractContextManager[None]:
+    """In which figures are coarse and without a layout, as no test looks at them."""
+    return style.plt.rc_context({"savefig.dpi": 30, "figure.constrained_layout.use": False})
+
+
 def draw(settings: Settings, room: str) -> list[str]:
-    """Draw a room's figures; return their names. Coarse and without a layout: no test looks at them."""
-    with style.plt.rc_context({"savefig.dpi": 30, "figure.constrained_layout.use": False}):
+    """Draw a room's figures; return their names."""
+    with coarse():
         figures.make(reading.Runs(settings, room), reading.figures(settings), captions(room, "figures"))
     return sorted({path.stem for path in Path(reading.figures(settings)).glob("*.png")})
