@@ -27,7 +27,10 @@ finish() {
   squeue --noheader --format=%i 2> /dev/null | xargs --no-run-if-empty scancel --signal=KILL --full
   # Daemons detach, so they are known by the process ids that they leave.
   for file in "$WORK"/state/slurmd.pid "$WORK"/state/slurmctld.pid "$WORK"/state/munged.pid; do
-    if [ -f "$file" ]; then kill "$(cat "$file")" 2> /dev/null || true; fi
+    [ -f "$file" ] || continue
+    daemon=$(cat "$file")
+    kill "$daemon" 2> /dev/null || true
+    timeout 60 tail --pid="$daemon" --follow /dev/null || true  # it writes its state before it ends
   done
   rm -f /etc/slurm/slurm.conf
   if [ -n "${KEEP:-}" ]; then echo "kept $WORK"; else rm -rf "$WORK"; fi
@@ -68,8 +71,8 @@ training() {
   for _ in $(seq 1200); do
     kill -0 "$WORKFLOW" 2> /dev/null || break
     for process in $(pgrep -f "python[0-9.]* -m experiments.introvae .*--method $1 --seed 0"); do
-      # Of the shell and the Python that it started, the latter; and only once its run folder is there.
-      if [ "$(readlink "/proc/$process/exe")" = "$PYTHON" ] && [ -e "$WORK/cluster/results/smoke/runs/introvae/$1/seed-0" ]; then
+      # Of the shell and the Python that it started, the latter; and only once its log shows the progress of its steps.
+      if [ "$(readlink "/proc/$process/exe")" = "$PYTHON" ] && grep -q step/s "$WORK/cluster/results/smoke/logs/introvae/$1-0.log"; then
         echo "$process"
         return
       fi
@@ -92,7 +95,6 @@ WORKFLOW=$!
 STARTED+=("$WORKFLOW")
 # As a time limit ends a job: SIGTERM to all its processes, and SIGKILL to those that are there half a minute later.
 process=$(training fixed)
-sleep 1  # into its first steps
 job=$(tr '\0' '\n' < "/proc/$process/environ" | sed -n 's/^SLURM_JOB_ID=//p')
 scancel "$job"
 echo "scancel $job: IntroVAE, fixed, seed 0"
