@@ -72,7 +72,7 @@ training() {
     kill -0 "$WORKFLOW" 2> /dev/null || break
     for process in $(pgrep -f "python[0-9.]* -m experiments.introvae .*--method $1 --seed 0"); do
       # Of the shell and the Python that it started, the latter; and only once its log shows the progress of its steps.
-      if [ "$(readlink "/proc/$process/exe")" = "$PYTHON" ] && grep -q step/s "$WORK/cluster/results/smoke/logs/introvae/$1-0.log"; then
+      if [ "$(readlink "/proc/$process/exe")" = "$PYTHON" ] && grep -qs step/s "$WORK/cluster/results/smoke/logs/introvae/$1-0.log"; then
         echo "$process"
         return
       fi
