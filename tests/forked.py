@@ -19,8 +19,8 @@ from experiments.scale import ROOMS
 LIMIT = 120.0
 """Seconds after which a process hangs."""
 
-SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(
+_SERVER = multiprocessing.get_context("forkserver")
+_SERVER.set_forkserver_preload(
     [
         "torch",
         "torch._dynamo",  # which the first optimiser imports
@@ -36,7 +36,7 @@ SERVER.set_forkserver_preload(
 
 def start(output: Path, errors: Path, function: Callable[..., None], *arguments: Any) -> Any:
     """Start a child that calls a function of an importable module, and writes what it prints to two files, or to one."""
-    process = SERVER.Process(target=_enter, args=(str(output), str(errors), function, *arguments))
+    process = _SERVER.Process(target=_enter, args=(str(output), str(errors), function, *arguments))
     process.start()
     return process
 
