@@ -94,14 +94,23 @@ PYTHON=$(realpath "$(python -c 'import sys; print(sys.executable)')")
 WORKFLOW=$!
 STARTED+=("$WORKFLOW")
 # As a time limit ends a job: SIGTERM to all its processes, and SIGKILL to those that are there half a minute later.
-process=$(training fixed)
-job=$(tr '\0' '\n' < "/proc/$process/environ" | sed -n 's/^SLURM_JOB_ID=//p')
-scancel "$job"
-echo "scancel $job: IntroVAE, fixed, seed 0"
+cancel() {
+  local process job
+  process=$(training "$1")
+  job=$(tr '\0' '\n' < "/proc/$process/environ" | sed -n 's/^SLURM_JOB_ID=//p')
+  scancel "$job"
+  echo "scancel $job: IntroVAE, $1, seed 0"
+}
 # As a lost node does, or the kernel when memory is short.
-process=$(training softadapt)
-kill -KILL "$process"
-echo "kill -KILL $process: IntroVAE, softadapt, seed 0"
+lose() {
+  local process
+  process=$(training "$1")
+  kill -KILL "$process"
+  echo "kill -KILL $process: IntroVAE, $1, seed 0"
+}
+cancel fixed & CANCELLED=$!  # both at once, as either may train first
+lose softadapt & LOST=$!
+wait "$CANCELLED" && wait "$LOST" || exit 1
 wait "$WORKFLOW" || { tail -n 60 "$WORK"/cluster.log; exit 1; }
 
 echo "== the smoke scale on this machine without SLURM"
