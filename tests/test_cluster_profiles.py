@@ -1,11 +1,10 @@
 """The profiles name what there is, and every job says what it needs. A real SLURM is tests/cluster/one_node_slurm.sh."""
 
 import re
-import subprocess
-import sys
 from collections import defaultdict
 from pathlib import Path
 
+import forked
 import pytest
 import yaml
 
@@ -13,7 +12,6 @@ from experiments.scale import ROOMS, read
 from tests.cluster import compare
 
 PROFILES = sorted(Path("profiles").iterdir())
-SNAKEMAKE = [sys.executable, "-m", "snakemake"]
 
 
 def profile(name):
@@ -22,9 +20,9 @@ def profile(name):
 
 def dry_run(config, name, *options):
     """Every job of a plan as Snakemake prints it, by rule. The local executor spares the test SLURM's plugin."""
-    command = [*SNAKEMAKE, "--dry-run", "--nolock", "--workflow-profile", f"profiles/{name}", "--quiet", "reason"]
-    command += ["--configfile", str(config), "--executor", "local", "--printshellcmds", *options]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    words = ["--dry-run", "--nolock", "--workflow-profile", f"profiles/{name}", "--quiet", "reason"]
+    words += ["--configfile", str(config), "--executor", "local", "--printshellcmds", *options]
+    result = forked.snakemake(*words)
     assert result.returncode == 0, result.stderr
     jobs = defaultdict(list)
     for block in re.split(r"^(?= *(?:local)?rule \w+:$)", result.stdout, flags=re.MULTILINE)[
@@ -54,8 +52,9 @@ def scale(tmp_path):
 @pytest.fixture(scope="module")
 def rules():
     """Names of all rules of the workflow."""
-    command = [*SNAKEMAKE, "--list-rules", "--quiet", "all", "--configfile", "config/smoke.yaml"]
-    return set(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
+    listed = forked.snakemake("--list-rules", "--quiet", "all", "--configfile", "config/smoke.yaml")
+    assert listed.returncode == 0, listed.stderr
+    return set(listed.stdout.split())
 
 
 def test_every_rule_that_a_profile_names_exists(rules):
@@ -124,8 +123,8 @@ def test_step_cost_runs_alone(scale):
 
 
 def test_gpus_must_be_a_count(scale):
-    command = [*SNAKEMAKE, "--dry-run", "--nolock", "--cores", "1", "--configfile", str(scale("smoke", gpus=-1))]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    config = scale("smoke", gpus=-1)
+    result = forked.snakemake("--dry-run", "--nolock", "--cores", "1", "--configfile", str(config))
     assert result.returncode == 2
     assert "gpus: Input should be greater than or equal to 0, got -1" in result.stderr
 
@@ -136,9 +135,8 @@ def test_a_wrong_rule_is_found_again_and_what_passed_is_remembered(scale, tmp_pa
     assert dry_run(scale("smoke"), "default", "--cores", "1")
     values["introvae"]["methods"]["softadapt"]["encoder"]["betta"] = 1
     for _ in range(2):
-        command = [*SNAKEMAKE, "--dry-run", "--nolock", "--cores", "1"]
-        command += ["--configfile", str(scale("smoke", introvae=values["introvae"]))]
-        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        config = scale("smoke", introvae=values["introvae"])
+        result = forked.snakemake("--dry-run", "--nolock", "--cores", "1", "--configfile", str(config))
         assert result.returncode == 2
         assert "betta: unknown key" in result.stderr
 

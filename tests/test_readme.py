@@ -4,10 +4,10 @@ import functools
 import re
 import shlex
 import subprocess
-import sys
 import types
 from pathlib import Path
 
+import forked
 import pytest
 import torch
 import yaml
@@ -53,7 +53,15 @@ def succeeds(words):
 
 @functools.cache
 def help_of(module, *positional):
-    return succeeds([sys.executable, "-m", module, *positional, "--help"])
+    done = forked.module(module, *positional, "--help")
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@functools.cache
+def plan(*words):
+    done = forked.snakemake(*words, "--dry-run", "--nolock", "--quiet", "all")
+    assert done.returncode == 0, done.stderr
 
 
 def understood_by_module(module, words):
@@ -79,7 +87,7 @@ def test_a_command_of_the_documents_is_understood(words):
     elif first == "snakemake":
         if "profiles/slurm" in rest:
             rest = [*rest, "--executor", "local"]  # the executor for SLURM is installed on clusters only
-        succeeds([sys.executable, "-m", "snakemake", *rest, "--dry-run", "--nolock", "--quiet", "all"])
+        plan(*(word for word in rest if word != "--dry-run"))
     elif first == "torchrun":
         understood_by_module(rest[rest.index("-m") + 1], rest[rest.index("-m") + 2 :])
     else:

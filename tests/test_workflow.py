@@ -5,17 +5,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+import forked
 import pytest
 import yaml
 
 from experiments.runs.jobs import captions
 from experiments.scale import ROOMS, read
 
-SNAKEMAKE = [sys.executable, "-m", "snakemake", "--cores", "1", "--dry-run", "--quiet", "rules", "--nolock"]
+PLANNING = ["--cores", "1", "--dry-run", "--quiet", "rules", "--nolock"]
 
 
 def plan(config):
-    return subprocess.run([*SNAKEMAKE, "--configfile", str(config)], capture_output=True, text=True, check=False)
+    return forked.snakemake(*PLANNING, "--configfile", str(config))
 
 
 def planned_jobs(result):
@@ -78,9 +79,8 @@ def test_a_mistake_in_the_config_is_one_line_before_anything_runs(tmp_path, brea
 
 
 def test_without_a_config_the_laptop_scale_is_planned():
-    plan = subprocess.run(
-        [*SNAKEMAKE, "-p", "--forceall", "--quiet", "host"], capture_output=True, text=True, check=True
-    )
+    plan = forked.snakemake(*PLANNING, "-p", "--forceall", "--quiet", "host")
+    assert plan.returncode == 0, plan.stderr
     assert "python -m experiments.evidence.claims --config=config/laptop.yaml " in plan.stdout
 
 

@@ -4,6 +4,7 @@ import re
 import shlex
 
 import checkouts
+import forked
 import pytest
 import yaml
 from made_data import make_celeba
@@ -33,7 +34,8 @@ def test_data_are_verified_in_a_folder_of_any_name(checkout, data_dir):
     """Run for real: CelebA is laid out by the user, so that this needs no network."""
     make_celeba(checkout / data_dir)
     config = scale_on(checkout, data_dir, "config.yaml", "introvae")
-    done = checkouts.snakemake(checkout, "--configfile", config, "--", "results/quoting/celeba.verified")
+    words = ["--cores", "1", "--configfile", config, "--", "results/quoting/celeba.verified"]
+    done = forked.snakemake(*words, folder=checkout)
     log = (checkout / "results/quoting/logs/fetch-celeba.log").read_text(encoding="utf-8")
     assert done.returncode == 0, done.stderr + log
     assert f"whole, in {data_dir}/celeba" in log
@@ -70,7 +72,8 @@ def test_a_run_reads_a_config_of_any_name(checkout):
 
 def test_every_command_takes_the_config_as_one_word(checkout):
     config = scale_on(checkout, "two {words} `touch BROKEN`", "my config's {name}.yaml")
-    plan = checkouts.snakemake(checkout, "--dry-run", "--forceall", "--printshellcmds", "--configfile", config)
+    words = ["--cores", "1", "--dry-run", "--forceall", "--printshellcmds", "--configfile", config]
+    plan = forked.snakemake(*words, folder=checkout)
     assert plan.returncode == 0, plan.stderr
     commands = [
         shlex.split(line)

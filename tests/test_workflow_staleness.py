@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import checkouts
+import forked
 import pytest
 import yaml
 
@@ -16,7 +17,8 @@ pytestmark = pytest.mark.xdist_group("a finished scale")  # which takes time to 
 
 def planned(checkout):
     """Sorted rules of the jobs of a plan; those of a group are indented."""
-    plan = checkouts.snakemake(checkout, "--configfile", "small.yaml", "--dry-run", "--quiet", "reason")
+    words = ["--cores", "1", "--configfile", "small.yaml", "--dry-run", "--quiet", "reason"]
+    plan = forked.snakemake(*words, folder=checkout)
     assert plan.returncode == 0, plan.stderr
     return sorted(re.findall(r"^ *(?:local)?rule (\w+):$", plan.stdout, re.MULTILINE))
 
@@ -30,7 +32,7 @@ def finished(tmp_path_factory):
     an_hour_ago = time.time() - 3600
     for path in checkout.rglob("*"):
         os.utime(path, (an_hour_ago - 3600,) * 2)
-    plan = checkouts.snakemake(checkout, "--configfile", "small.yaml", "--dry-run")
+    plan = forked.snakemake("--cores", "1", "--configfile", "small.yaml", "--dry-run", folder=checkout)
     for line in re.findall(r"^ +output: (.*)$", plan.stdout, re.MULTILINE):
         for name in line.split(", "):
             path = checkout / name

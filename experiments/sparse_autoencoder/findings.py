@@ -140,7 +140,7 @@ class Findings:
             error, norm = (self.by_seed(method, epoch, f"{part}_{name}") for name in ("mse", "l1"))
             return error + value_of(tuned) * norm
 
-        if failed := failure(self.rows, "below", SOFTADAPT, tuned):
+        if failed := failure(self.rows, "below", SOFTADAPT):  # no run of the tuned lambda diverged
             return failed
         return mean_over_seeds(loss(SOFTADAPT) - loss(tuned))
 

@@ -27,7 +27,10 @@ finish() {
   squeue --noheader --format=%i 2> /dev/null | xargs --no-run-if-empty scancel --signal=KILL --full
   # Daemons detach, so they are known by the process ids that they leave.
   for file in "$WORK"/state/slurmd.pid "$WORK"/state/slurmctld.pid "$WORK"/state/munged.pid; do
-    if [ -f "$file" ]; then kill "$(cat "$file")" 2> /dev/null || true; fi
+    [ -f "$file" ] || continue
+    daemon=$(cat "$file")
+    kill "$daemon" 2> /dev/null || true
+    timeout 60 tail --pid="$daemon" --follow /dev/null || true  # it writes its state before it ends
   done
   rm -f /etc/slurm/slurm.conf
   if [ -n "${KEEP:-}" ]; then echo "kept $WORK"; else rm -rf "$WORK"; fi
@@ -68,8 +71,8 @@ training() {
   for _ in $(seq 1200); do
     kill -0 "$WORKFLOW" 2> /dev/null || break
     for process in $(pgrep -f "python[0-9.]* -m experiments.introvae .*--method $1 --seed 0"); do
-      # Of the shell and the Python that it started, the latter; and only once its run folder is there.
-      if [ "$(readlink "/proc/$process/exe")" = "$PYTHON" ] && [ -e "$WORK/cluster/results/smoke/runs/introvae/$1/seed-0" ]; then
+      # Of the shell and the Python that it started, the latter; and only once its log shows the progress of its steps.
+      if [ "$(readlink "/proc/$process/exe")" = "$PYTHON" ] && grep -qs step/s "$WORK/cluster/results/smoke/logs/introvae/$1-0.log"; then
         echo "$process"
         return
       fi
@@ -91,15 +94,23 @@ PYTHON=$(realpath "$(python -c 'import sys; print(sys.executable)')")
 WORKFLOW=$!
 STARTED+=("$WORKFLOW")
 # As a time limit ends a job: SIGTERM to all its processes, and SIGKILL to those that are there half a minute later.
-process=$(training fixed)
-sleep 1  # into its first steps
-job=$(tr '\0' '\n' < "/proc/$process/environ" | sed -n 's/^SLURM_JOB_ID=//p')
-scancel "$job"
-echo "scancel $job: IntroVAE, fixed, seed 0"
+cancel() {
+  local process job
+  process=$(training "$1")
+  job=$(tr '\0' '\n' < "/proc/$process/environ" | sed -n 's/^SLURM_JOB_ID=//p')
+  scancel "$job"
+  echo "scancel $job: IntroVAE, $1, seed 0"
+}
 # As a lost node does, or the kernel when memory is short.
-process=$(training softadapt)
-kill -KILL "$process"
-echo "kill -KILL $process: IntroVAE, softadapt, seed 0"
+lose() {
+  local process
+  process=$(training "$1")
+  kill -KILL "$process"
+  echo "kill -KILL $process: IntroVAE, $1, seed 0"
+}
+cancel fixed & CANCELLED=$!  # both at once, as either may train first
+lose softadapt & LOST=$!
+wait "$CANCELLED" && wait "$LOST" || exit 1
 wait "$WORKFLOW" || { tail -n 60 "$WORK"/cluster.log; exit 1; }
 
 echo "== the smoke scale on this machine without SLURM"

@@ -81,12 +81,23 @@ def test_a_name_is_text_whatever_it_looks_like(tmp_path, name):
     assert table["code"].tolist() == [name, name]
 
 
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """Settings of the made scale, and a folder in which its runs are written and gathered."""
+    folder = tmp_path_factory.mktemp("written")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.chdir(folder)
+        settings = synthetic.scale().write(*synthetic.scale().settings)
+        shutil.copy(ROOT / "paper" / "claims.yaml", "paper")
+    return settings, folder
+
+
 @pytest.fixture
-def settings(tmp_path, monkeypatch):
-    """Those of the made scale, whose runs are written and gathered."""
+def settings(written, tmp_path, monkeypatch):
+    """Those of the made scale; the working directory is a copy of its folder."""
+    settings, folder = written
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
-    settings = synthetic.scale().write(*synthetic.scale().settings)
-    shutil.copy(ROOT / "paper" / "claims.yaml", "paper")
     return settings
 
 
@@ -150,7 +161,8 @@ def test_a_scale_is_redrawn_from_its_committed_rows_alone(settings, tmp_path, mo
     monkeypatch.setattr(claims, "load_claims", lambda: [])
     monkeypatch.setattr(claims, "ledger", lambda made, findings: adapter.pd.DataFrame({"id": [*findings]}))
     monkeypatch.setattr(sys, "argv", ["redraw", "--config", "config/made.yaml"])
-    redraw.main()
+    with adapter.coarse():
+        redraw.main()
     assert len(list(Path("results/made/tables").glob("*.csv"))) == 8
     assert "gradient_descent" in Path("results/made/claims.csv").read_text()
     drawn = {path.stem for path in Path("figures/made").glob("*.png")}

@@ -26,6 +26,15 @@ def test_tables_join_values_and_intervals_and_escape_latex(tmp_path):
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "t.csv"), table)
 
 
+def test_a_column_is_joined_with_its_own_interval_alone():
+    """``test_pcc_low`` is of ``test_pcc``; a name may end like a bound without being one; no number is an empty cell."""
+    table = pd.DataFrame(
+        {"test_pcc": [80.0, math.nan], "test_pcc_low": [70.0, math.nan], "test_pcc_high": [90.5, math.nan]}
+    )
+    table["how_low"] = [2, 3]
+    assert readable(table).to_dict("list") == {"test pcc": ["80 [70, 90.5]", ""], "how low": ["2", "3"]}
+
+
 LATEX = {
     "$": r"\$",
     "^": r"\textasciicircum ",

@@ -7,10 +7,9 @@ from hypothesis import HealthCheck, settings
 from experiments.runs.errors import UserError
 
 fuzzed = settings(
-    max_examples=max(200, settings().max_examples),
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
 )
-"""200 inputs; in the profile ``thorough`` 10,000."""
+"""100 inputs; in the profile ``thorough`` 10,000."""
 
 LONGEST = 100_000
 """Characters of a message: it may quote a long word of the user, but what that stands for must not grow without end."""

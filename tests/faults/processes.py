@@ -1,10 +1,5 @@
-"""Real processes at a low price: a server imports torch once and forks every experiment that a test starts.
+"""Commands of rooms as processes that a test may signal, and what a refusal looks like."""
 
-A child is a process of its own, with the exit code, the signals and the standard error that a command has; only the two
-seconds of the import are saved.
-"""
-
-import multiprocessing
 import os
 import signal
 import sys
@@ -12,25 +7,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import forked
+
 from experiments import scale
 from experiments.runs.command_line import main
-from experiments.scale import ROOMS
-
-LIMIT = 120.0
-"""Seconds after which a process hangs."""
-
-_SERVER = multiprocessing.get_context("forkserver")
-_SERVER.set_forkserver_preload(
-    [
-        "torch",
-        "torch._dynamo",  # which the first optimiser imports
-        "PIL.Image",
-        "piq",
-        "tqdm",
-        "experiments.weightings.gradnorm",
-        *(f"experiments.{room}.run" for room in ROOMS),
-    ]
-)
 
 
 class Process:
@@ -53,8 +33,7 @@ class Process:
         prepare: Callable[[], None] | None = None,
     ) -> None:
         self.log = log
-        self._process = _SERVER.Process(target=_enter, args=(room, arguments, str(log), checksums, prepare))
-        self._process.start()
+        self._process = forked.start(log, log, _run, room, arguments, checksums, prepare)
         self.started = time.monotonic()
         self.seconds = 0.0
 
@@ -71,11 +50,11 @@ class Process:
 
     def wait(self) -> int:
         """Its exit code; a negative one is the signal that ended it."""
-        self._process.join(LIMIT)
+        self._process.join(forked.LIMIT)
         if self.running:
             self._process.kill()
             self._process.join()
-            raise AssertionError(f"hung for {LIMIT} s: {self.printed}")
+            raise AssertionError(f"hung for {forked.LIMIT} s: {self.printed}")
         self.seconds = time.monotonic() - self.started
         return self._process.exitcode
 
@@ -89,12 +68,7 @@ class Process:
         return [line for line in self.printed.replace("\r", "\n").splitlines() if line.strip() and "it/s" not in line]
 
 
-def _enter(room, arguments, log, checksums, prepare) -> None:
-    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
-    os.dup2(descriptor, 1)
-    os.dup2(descriptor, 2)
-    sys.stdout = os.fdopen(1, "w", buffering=1, closefd=False)
-    sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
+def _run(room, arguments, checksums, prepare) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     from experiments.data import mnist, orl_faces
 

@@ -79,7 +79,7 @@ def kill_at_file_operation(number: int, after: bool) -> None:
 SHORT = {
     "digit classifier": ["--batch-size", "100", "--minimum-accuracy", "0"],
     "autoencoder, GradNorm": ["--batch-size", "300"],
-    "IntroVAE, SoftAdapt": ["--batch-size", "300", "--epochs", "4"],
+    "IntroVAE, SoftAdapt": ["--batch-size", "100", "--epochs", "4"],
 }
 """Runs of few steps, so that every file operation can be had."""
 

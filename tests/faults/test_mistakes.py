@@ -1,8 +1,6 @@
 """A user's mistakes in a config or on a command line: one line that names the key and the remedy, nothing written."""
 
-import subprocess
-import sys
-
+import forked
 import pytest
 import yaml
 from processes import one_line
@@ -41,8 +39,7 @@ def test_a_mistake_in_the_config_is_one_line_of_the_workflow(place, tmp_path, on
     break_it(values)
     config = tmp_path / "bad.yaml"
     config.write_text(yaml.safe_dump(values))
-    command = [sys.executable, "-m", "snakemake", "--cores", "1", "--dry-run", "--nolock", "--configfile", str(config)]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    result = forked.snakemake("--cores", "1", "--dry-run", "--nolock", "--configfile", str(config))
     said = [line for line in result.stderr.splitlines() if "rror" in line]
     assert result.returncode == 2
     assert len(said) == 1

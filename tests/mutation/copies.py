@@ -1,7 +1,7 @@
 """A seeded sample of all mutants that mutmut can make, in copies of the repository that hold no other mutants.
 
-A package is tried with ``tests/<package>`` where that folder exists, else with ``tests/rooms``; packages with the same tests
-share a copy. With the sampled mutants alone, a mutated file is hardly longer than the original: with all of them it takes
+A package is tried with ``tests/<package>`` where that folder exists, and a room with ``tests/rooms``; packages with the same tests
+share a copy. Rooms and evidence do, and lineage is tested with provenance. With the sampled mutants alone, a mutated file is hardly longer than the original: with all of them it takes
 longer to import than its tests take to run.
 """
 
@@ -31,15 +31,16 @@ def is_mutated(path: Path) -> bool:
 
 
 def tests_of(source: str) -> str:
-    """The folder of tests of a source file."""
+    """The folders of tests of a source file, separated by spaces."""
     package = Path(source).parent.as_posix()
     folder = "tests/runs" if package == "experiments" else f"tests/{package.removeprefix('experiments/')}"
-    return folder if Path(folder).is_dir() else "tests/rooms"
+    alone = Path(folder).is_dir() and folder != "tests/evidence"
+    return folder if alone else "tests/evidence tests/provenance tests/rooms"
 
 
 def copy_of(tests: str) -> Path:
     """The copy of the repository in which these tests try mutants."""
-    return WORK / tests.replace("/", "-")
+    return WORK / tests.replace("/", "-").replace(" ", "-")
 
 
 def draw(sources: Iterable[str], sample: int, seed: int) -> dict[str, dict[str, list[int]]]:
@@ -84,7 +85,7 @@ def configure(tests: str, sources: list[str], options: Iterable[str] = ()) -> No
     values = {
         "only_mutate": sources,
         "also_copy": sorted(path.name for path in copy_of(tests).iterdir() if path.name not in kept),
-        "pytest_add_cli_args_test_selection": [tests],
+        "pytest_add_cli_args_test_selection": tests.split(),
         "pytest_add_cli_args": ["-p", "tests.mutation.in_order", *options],
     }
     section = "\n".join(["[tool.mutmut]", *(f"{key} = {json.dumps(value)}" for key, value in values.items())])

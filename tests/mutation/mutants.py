@@ -46,7 +46,7 @@ def run(tests: str, sources: list[str]) -> None:
     command = [str(Path(sys.executable).with_name("mutmut")), "run", "--max-children", "1", *pending]
     if pending and start(command, folder) and not (folder / "left_out.json").exists():
         options = ["-p", "tests.mutation.in_order", "--rootdir=.", "--cache-clear", "--continue-on-collection-errors"]
-        start([sys.executable, "-m", "pytest", *options, tests], folder / "mutants", "stats")
+        start([sys.executable, "-m", "pytest", *options, *tests.split()], folder / "mutants", "stats")
         failed = folder / "mutants/.pytest_cache/v/cache/lastfailed"
         names = json.loads(failed.read_text()) if failed.exists() else []
         (folder / "left_out.json").write_text(json.dumps(list(names)))

@@ -3,12 +3,13 @@
 Everything else in this folder is made by the tests (`synthetic`) or worked out in them.
 """
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from experiments.evidence import claims, figures, manuscript, reading, rows
+from experiments.evidence import claims, figures, manuscript, reading, rows, style
 from experiments.evidence import tables as tabulating
 from experiments.evidence.statistics import Estimate, Failed
 from experiments.gradient_descent.findings import Tuned
@@ -122,7 +123,13 @@ def figure(settings: Settings, room: str, name: str) -> Any:
     return getattr(reading.open_room(room, "figures"), name)(reading.Runs(settings, room))
 
 
+def coarse() -> AbstractContextManager[None]:
+    """In which figures are coarse and without a layout, as no test looks at them."""
+    return style.plt.rc_context({"savefig.dpi": 30, "figure.constrained_layout.use": False})
+
+
 def draw(settings: Settings, room: str) -> list[str]:
     """Draw a room's figures; return their names."""
-    figures.make(reading.Runs(settings, room), reading.figures(settings), captions(room, "figures"))
+    with coarse():
+        figures.make(reading.Runs(settings, room), reading.figures(settings), captions(room, "figures"))
     return sorted({path.stem for path in Path(reading.figures(settings)).glob("*.png")})

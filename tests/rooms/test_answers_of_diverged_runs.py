@@ -186,6 +186,15 @@ def test_a_run_that_diverges_at_once_is_not_dropped(scale, manner):
     assert rows.loc["softadapt"]["test_pcc"].isna().all()
 
 
+def test_a_rival_that_a_claim_on_pcc_names_fails_too(scale):
+    """74 - 82 and the like against equal weights, if their run of seed 14 had not diverged."""
+    scale.diverge("sparse_autoencoder", "equal", 14, 4)
+    estimate = adapter.measure(scale.write("sparse_autoencoder"), "sparse_autoencoder.pcc", report=3, theirs="equal")
+    assert math.isnan(estimate.value)
+    assert estimate.failed == Failed(0, 1, 5, "above")
+    assert adapter.judge({"above": 0.0}, estimate) == "reproduced"
+
+
 def test_both_that_diverge_decide_nothing(scale):
     scale.diverge("sparse_autoencoder", "random-weights", 10, 4)
     scale.diverge("sparse_autoencoder", "softadapt", 11, 4)

@@ -1,15 +1,20 @@
 """Gradient descent: the batch equals lone trajectories written out, steps and outcomes are counted right."""
 
+import json
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from commands import run_room
 
 from experiments.gradient_descent import run as gd
 from experiments.gradient_descent.settings import METHODS, STEP_RULES
 from experiments.scale import load
 from models.objectives import BEALE, ROSENBROCK
+
+pytestmark = pytest.mark.xdist_group("descent")  # whose loops take seconds to compile
 
 SETTINGS = load("config/smoke.yaml").gradient_descent
 
@@ -185,3 +190,125 @@ def test_starts_fill_the_box_and_depend_on_the_seed():
     assert ((starts[:, 1] >= y_low) & (starts[:, 1] <= y_high)).all()
     assert torch.equal(starts, gd.sobol_starts(BEALE, 64, seed=0))
     assert not torch.equal(starts, gd.sobol_starts(BEALE, 64, seed=1))
+
+
+SMALL = ["--config", "config/smoke.yaml", "--function", "beale", "--starts", "4", "--max-steps", "60"]
+SMALL += ["--tolerance", "1.0", "--step-sizes.count", "4", "--step-sizes.refined", "2", "--betas", "[-1.0, 0.0, 0.1]"]
+
+
+def swept(folder, *words):
+    """The run folder of a small sweep: what its files hold."""
+    run_room("gradient_descent", *SMALL, "--output", folder, *words)
+    metrics = json.loads((folder / "metrics.json").read_text())
+    with np.load(folder / "samples.npz") as samples:
+        return metrics, dict(samples), pd.read_csv(folder / "history.csv")
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory):
+    """A small sweep of Beale with a fixed step."""
+    return swept(tmp_path_factory.mktemp("sweep") / "run")
+
+
+SMALL_SETTINGS = SETTINGS.model_copy(update={"max_steps": 60, "tolerance": 1.0})
+SMALL_GRID = [1e-4 * 10 ** (5 * k / 3) for k in range(4)]  # four steps from 1e-4 to 10
+
+
+def test_a_run_sweeps_every_combination_of_every_method(sweep):
+    """Each counted anew by a trajectory written out; beta is of no use to plain descent, which has it once."""
+    _, samples, _ = sweep
+    np.testing.assert_allclose(samples["step_sizes"], SMALL_GRID)
+    assert samples["betas"].tolist() == pytest.approx([-1.0, 0.0, 0.1])
+    assert samples["starts"].shape == (4, 2)
+    assert samples["chooses"].sum() == 2
+    for method in METHODS:
+        betas = [0.0] if method == "plain" else [-1.0, 0.0, 0.1]
+        coarse, fine, sizes = (samples[f"{name}_{method}"] for name in ("steps", "fine_steps", "fine_step_sizes"))
+        assert (coarse.shape, fine.shape, sizes.shape) == ((len(betas), 4, 4), (len(betas), 2, 4), (len(betas), 2))
+        for b, beta in enumerate(betas):
+            for e, size in [*enumerate(SMALL_GRID), *enumerate(sizes[b])]:
+                counted = coarse if size in SMALL_GRID else fine
+                for s, start in enumerate(samples["starts"]):
+                    expected = written_out(BEALE, method, "fixed", start, size, beta, SMALL_SETTINGS)
+                    assert counted[b, e, s] == expected, (method, beta, size)
+
+
+def test_a_run_refines_the_step_size_that_is_best_for_the_starts_that_choose(sweep):
+    """The fewest steps on average over the choosing starts, of which 61 count for one that does not arrive; two step
+    sizes a third of the grid's spacing, a factor of 10^(5/3), below and above it."""
+    _, samples, _ = sweep
+    counted = np.where(samples["steps_original"] < 0, 61, samples["steps_original"])[:, :, samples["chooses"]]
+    best = [SMALL_GRID[min(range(4), key=lambda e, row=row: row[e].mean())] for row in counted]
+    expected = [[size * 10 ** (-5 / 9), size * 10 ** (5 / 9)] for size in best]
+    np.testing.assert_allclose(samples["fine_step_sizes_original"], expected)
+
+
+def test_a_run_counts_the_starts_that_arrive_and_diverge_on_its_grid(sweep):
+    metrics, samples, _ = sweep
+    assert set(metrics) == set(METHODS)
+    for method in METHODS:
+        steps = samples[f"steps_{method}"]
+        for share, holds in (("converged_share", steps >= 0), ("diverged_share", steps == gd.DIVERGED)):
+            expected = [[sum(row) / 4 for row in rows] for rows in holds.tolist()]
+            np.testing.assert_allclose(metrics[method][share], expected)
+    assert max(metrics["plain"]["converged_share"][0]) > 0
+    assert metrics["plain"]["diverged_share"][0][-1] > 0
+
+
+def test_a_run_draws_each_method_at_its_best_step_size_from_the_illustrated_start(sweep):
+    """At beta = 0.1; 61 counts for a step size that does not arrive, as none does with some of the methods."""
+    metrics, _, history = sweep
+    assert history["method"].drop_duplicates().tolist() == list(METHODS)
+    for method in METHODS:
+        counts = [written_out(BEALE, method, "fixed", (1.0, 1.0), size, 0.1, SMALL_SETTINGS) for size in SMALL_GRID]
+        best = min(range(4), key=lambda e, counts=counts: counts[e] if counts[e] >= 0 else 61)
+        assert metrics[method]["drawn_steps"] == counts[best]
+        assert metrics[method]["drawn_step_size"] == pytest.approx(SMALL_GRID[best])
+        path = history[history["method"] == method]
+        arrives = method in ("loss_weighted", "normalized_loss_weighted")
+        assert (counts[best] > 0) == arrives
+        assert path["step"].tolist() == list(range(counts[best] + 1 if arrives else 61))
+        assert path[["x", "y"]].iloc[0].tolist() == [1.0, 1.0]
+        distance = np.hypot(path["x"] - 3, path["y"] - 0.5)
+        assert (distance.iloc[:-1] > 1.0).all()
+        assert (distance.iloc[-1] <= 1.0) == arrives
+        weights = path.filter(like="weight_").iloc[2:]
+        assert np.allclose(weights.sum(axis=1), 3)
+        assert (weights == 1).all(axis=None) == (method == "plain")
+
+
+def test_a_run_takes_function_step_rule_and_seed_from_its_request(sweep, tmp_path):
+    _, samples, _ = sweep
+    words = ["--function", "rosenbrock", "--step-rule", "barzilai_borwein", "--seed", "3"]
+    _, other, history = swept(tmp_path / "run", *words)
+    (x_low, x_high), (y_low, y_high) = ROSENBROCK.box
+    assert ((other["starts"] >= [x_low, y_low]) & (other["starts"] <= [x_high, y_high])).all()
+    assert np.array_equal(other["starts"], gd.sobol_starts(ROSENBROCK, 4, seed=3))
+    assert not np.array_equal(other["chooses"], samples["chooses"])
+    assert history[["x", "y"]].iloc[0].tolist() == [-1.2, 1.0]
+    plain = [
+        written_out(ROSENBROCK, "plain", "barzilai_borwein", s, 10.0, 0.0, SMALL_SETTINGS) for s in other["starts"]
+    ]
+    assert other["steps_plain"][0, -1].tolist() == plain
+
+
+def test_a_sweep_goes_on_after_the_methods_that_it_has_saved(sweep, tmp_path, monkeypatch):
+    """And one that is finished sweeps nothing."""
+    count, asked = gd.steps_to_converge, []
+
+    def counted(function, method, *arguments):
+        asked.append(method)
+        if len(asked) == 4:  # three calls a method: the grid, the refined step sizes, what is drawn
+            raise KeyboardInterrupt
+        return count(function, method, *arguments)
+
+    monkeypatch.setattr(gd, "steps_to_converge", counted)
+    with pytest.raises(KeyboardInterrupt):
+        swept(tmp_path / "run")
+    metrics, samples, history = swept(tmp_path / "run")
+    assert asked == ["plain"] * 3 + ["original"] + [method for method in METHODS if method != "plain" for _ in range(3)]
+    assert metrics == sweep[0]
+    assert all(np.array_equal(samples[name], values) for name, values in sweep[1].items())
+    pd.testing.assert_frame_equal(history, sweep[2], check_exact=True)
+    swept(tmp_path / "run")
+    assert len(asked) == 16

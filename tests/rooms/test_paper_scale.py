@@ -13,6 +13,7 @@ import pytest
 import torch
 import yaml
 from commands import run_room
+from made_data import tiny_settings
 from PIL import Image
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -20,9 +21,16 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import cost
 from experiments.introvae import updates
+<<<<<<< HEAD
 from experiments.introvae.evaluation import Evaluated
 from experiments.scale import load, read
 from models.introvae import Encoder, Generator
+=======
+from experiments.runs.validation import validate
+from experiments.scale import Settings, load, read
+from experiments.weightings import build
+from models.introvae import COMPONENTS, Encoder, Generator
+>>>>>>> w-tests
 
 PAPER = "config/paper.yaml"
 BRIGHTNESS = {0: 40, 1: 120, 2: 200}
@@ -60,7 +68,7 @@ def test_the_scale_is_the_papers():
 
 
 def test_one_step_of_the_papers_recipe_on_a_cpu(tmp_path, made_celeba, monkeypatch):
-    """Everything of the config but data folder, batch, epochs and a quarter of the feature maps; one step each.
+    """Everything of the config but data folder, batch, epochs and feature maps, an eighth of them; one step each.
 
     The networks of full width are built on fake tensors by `benchmarks.cost`.
     """
@@ -70,7 +78,7 @@ def test_one_step_of_the_papers_recipe_on_a_cpu(tmp_path, made_celeba, monkeypat
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     run = tmp_path / "run"
     options = ["--batch-size", "3", "--epochs", "4", "--report-epochs", "[1, 2, 3, 4]", "--evaluated-images", "4"]
-    channels = [count // 4 for count in load(PAPER).introvae.channels]
+    channels = [count // 8 for count in load(PAPER).introvae.channels]
     run_room("introvae", "--config", config, "--output", run, "--channels", str(channels), *options)
 
     assert {path.name for path in run.iterdir()} >= {
@@ -100,7 +108,14 @@ def test_one_step_of_the_papers_recipe_on_a_cpu(tmp_path, made_celeba, monkeypat
     Generator(*sizes).load_state_dict(state["generator"])
 
 
-def test_the_cost_table_holds_positive_finite_numbers(tiny_config, capsys):
+@pytest.fixture(scope="module")
+def step(tmp_path_factory):
+    """What a step of a tiny scale costs."""
+    return cost.measure_step(validate(Settings, tiny_settings(tmp_path_factory.mktemp("data")), "tiny").introvae)
+
+
+def test_the_cost_table_holds_positive_finite_numbers(tiny_config, capsys, monkeypatch, step):
+    monkeypatch.setattr(cost, "measure_step", lambda settings: step)
     cost.main(["--config", str(tiny_config), "--train-images", "1000"])
     printed = capsys.readouterr().out
     rows = [line.split("|")[1:-1] for line in printed.splitlines() if line.startswith("|")][2:]
@@ -119,12 +134,11 @@ def test_the_document_shows_what_the_command_prints(capsys):
     assert shown.strip() == capsys.readouterr().out.strip()
 
 
-def test_a_step_costs_the_passes_that_the_equations_ask_for(tiny_config):
+def test_a_step_costs_the_passes_that_the_equations_ask_for(tiny_config, step):
     """The encoder: 5 passes forward, 3 backward to its weights (2 each) and 2 through it. The generator: 2 forward, 1
     backward through it for the encoder, and 2 for itself (2 each). First layers spare the gradient of their input.
     """
     settings = load(tiny_config).introvae
-    step = cost.measure_step(settings)
     networks = updates.build_networks(settings, 1, torch.device("cpu"))
     forward = {}
     for name, shape in (("encoder", (1, 16, 16)), ("generator", (settings.latent_size,))):
@@ -139,7 +153,7 @@ def test_a_step_costs_the_passes_that_the_equations_ask_for(tiny_config):
 
 
 def test_a_faster_gpu_takes_less_time_and_needs_the_same_speed(tiny_config):
-    settings = load(tiny_config).introvae
+    settings = load(tiny_config).introvae.model_copy(update={"batch_size": 64})
     step = cost.StepCost(encoder=10, generator=10, flops=64 * 10**12, moved=64 * 10**12, peak=1000)
     slow = cost.estimate(settings, step, 640, tflops=1.0, bandwidth=1.0)
     fast = cost.estimate(settings, step, 640, tflops=2.0, bandwidth=2.0)

@@ -6,11 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import forked
 import pytest
 import torch
 from commands import run_room
 from torch import distributed, nn
-from torch.multiprocessing import spawn
 
 from experiments.data import orl_faces
 from experiments.introvae.evaluation import Evaluated
@@ -103,7 +103,7 @@ def settings(tiny_config):
 
 
 def test_gradients_losses_and_weights_are_those_of_one_rank_on_the_whole_batch(settings, tmp_path, double):
-    spawn(compare_steps, (str(tmp_path), settings), COUNT)
+    forked.ranks(compare_steps, (str(tmp_path), settings), COUNT)
     one, other = (torch.load(tmp_path / f"rank-{rank}.pt", weights_only=True) for rank in range(COUNT))
     for (rule, hinge), steps in one.items():
         alone = steps_of(Ranks(), settings, rule, hinge)
@@ -154,7 +154,7 @@ def train(rank, folder, config, checksum, options):
 
 def test_a_run_of_two_ranks_is_that_of_one_and_resumes_exactly(tmp_path, tiny_config, made_faces, double):
     options = ["--normalization", "group", "--method", "softadapt"]
-    spawn(train, (str(tmp_path), str(tiny_config), orl_faces.CHECKSUM, options), COUNT)
+    forked.ranks(train, (str(tmp_path), str(tiny_config), orl_faces.CHECKSUM, options), COUNT)
     run_room("introvae", "--config", tiny_config, "--output", tmp_path / "alone", *options)
     for name in ("metrics.json", "history.csv", "config.yaml"):
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "undisturbed" / name).read_bytes()

@@ -3,6 +3,7 @@
 import copy
 import json
 import re
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -22,23 +23,44 @@ from experiments.sparse_autoencoder import run as sparse_autoencoder
 from experiments.weightings import build
 from models.introvae import COMPONENTS
 
+pytestmark = pytest.mark.xdist_group("training")  # whose tests share runs
+
 
 class Killed(BaseException):
     """Stands for a process that ends without warning."""
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    """Folder of the runs that tests share."""
+    return tmp_path_factory.mktemp("shared")
+
+
 @pytest.fixture
-def start(tmp_path, tiny_config, made_mnist, made_faces):
+def start(tmp_path, tiny_config, made_mnist, made_faces, shared):
     """Return a function that runs an experiment into a folder; the classifier is trained first where needed."""
 
     def run(experiment, folder, *arguments):
         options = ["--config", str(tiny_config), "--output", str(tmp_path / folder), *arguments]
         if experiment == "sparse_autoencoder":
-            if not (tmp_path / "classifier").exists():
-                run("digit_classifier", "classifier")
-            options = ["--classifier", str(tmp_path / "classifier"), *options]
+            if not (shared / "classifier").exists():
+                run("digit_classifier", shared / "classifier")
+            options = ["--classifier", str(shared / "classifier"), *options]
         run_room(experiment, *options)
         return tmp_path / folder
+
+    return run
+
+
+@pytest.fixture
+def undisturbed(start, shared):
+    """A function as `start` without a folder, for runs to compare with: each is made once, as the made data never change."""
+
+    def run(experiment, *arguments):
+        folder = shared / " ".join([experiment, *arguments])
+        if not folder.exists():
+            start(experiment, folder, *arguments)
+        return folder
 
     return run
 
@@ -68,9 +90,9 @@ def killed_after(monkeypatch, saves):
 
 @pytest.mark.parametrize("saves", [3, 8, 1000], ids=["early", "in the middle", "never"])
 @pytest.mark.parametrize(("experiment", "method"), METHODS)
-def test_a_killed_run_goes_on_as_if_nothing_had_happened(start, monkeypatch, experiment, method, saves):
+def test_a_killed_run_goes_on_as_if_nothing_had_happened(start, undisturbed, monkeypatch, experiment, method, saves):
     """With a checkpoint after every step, so that the run goes on in the middle of an epoch."""
-    undisturbed = start(experiment, "undisturbed", "--method", method)
+    expected = undisturbed(experiment, "--method", method)
     undo = killed_after(monkeypatch, saves)
     every_step = ["--method", method, "--checkpoint-interval", "0"]
     if saves < 1000:
@@ -80,20 +102,20 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(start, monkeypatch, exp
         torch.rand(5)  # whatever the process does before it resumes
     resumed = start(experiment, "killed", *every_step)
     for name in ("metrics.json", "history.csv", "config.yaml", "weights.pt"):
-        assert (resumed / name).read_bytes() == (undisturbed / name).read_bytes()
-    one, other = np.load(resumed / "samples.npz"), np.load(undisturbed / "samples.npz")
+        assert (resumed / name).read_bytes() == (expected / name).read_bytes()
+    one, other = np.load(resumed / "samples.npz"), np.load(expected / "samples.npz")
     assert one.files == other.files
     assert all((one[name] == other[name]).all() for name in one.files)
 
 
 @pytest.mark.parametrize(("experiment", "method"), METHODS)
-def test_a_finished_run_is_continued_to_more_epochs(start, experiment, method):
+def test_a_finished_run_is_continued_to_more_epochs(start, undisturbed, tmp_path, experiment, method):
     more = ["--method", method, "--epochs", "6", "--report-epochs", "[1, 2, 3, 6]"]
-    undisturbed = start(experiment, "undisturbed", *more)
-    start(experiment, "continued", "--method", method)
+    at_once = start(experiment, "at-once", *more)
+    shutil.copytree(undisturbed(experiment, "--method", method), tmp_path / "continued")
     continued = start(experiment, "continued", *more)
-    assert (continued / "metrics.json").read_bytes() == (undisturbed / "metrics.json").read_bytes()
-    rows = [pd.read_csv(folder / "history.csv").dropna(subset=["epoch"]) for folder in (continued, undisturbed)]
+    assert (continued / "metrics.json").read_bytes() == (at_once / "metrics.json").read_bytes()
+    rows = [pd.read_csv(folder / "history.csv").dropna(subset=["epoch"]) for folder in (continued, at_once)]
     assert rows[0]["epoch"].tolist() == rows[1]["epoch"].tolist() == [1, 2, 3, 4, 5, 6]
     reported = [table[table["epoch"] != 4] for table in rows]  # the shorter run also reported on its last epoch
     pd.testing.assert_frame_equal(*reported, check_exact=True)
@@ -105,21 +127,24 @@ def test_a_finished_run_is_continued_to_more_epochs(start, experiment, method):
             start(experiment, "continued", "--method", method, *other)
 
 
-def test_a_checkpoint_that_went_farther_or_reported_less_is_not_continued(start):
+@pytest.mark.parametrize(
+    "other", [[], ["--epochs", "6", "--report-epochs", "[1, 2, 4, 6]"]], ids=["went farther", "reported less"]
+)
+def test_a_checkpoint_that_went_farther_or_reported_less_is_not_continued(start, undisturbed, tmp_path, other):
     """Also where ``config.yaml`` is gone, as it is when Snakemake runs a stale job again."""
-    for name, other in (("fewer", ["4", "[1, 2, 3, 4]"]), ("other", ["6", "[1, 2, 4, 6]"])):
-        other = ["--epochs", other[0], "--report-epochs", other[1]]
-        undisturbed = start("introvae", f"undisturbed-{name}", *other)
-        folder = start("introvae", name, "--epochs", "5", "--report-epochs", "[1, 2, 3, 5]")
-        for file in ("config.yaml", "metrics.json", "history.csv"):
-            (folder / file).unlink()
-        with pytest.raises(
-            UserError, match=r"checkpoint\.pt: belongs to .* differ in settings\.epochs, settings\.report_epochs"
-        ):
-            start("introvae", name, *other)
-        start("introvae", name, *other, "--overwrite")
-        for file in ("metrics.json", "history.csv"):
-            assert (folder / file).read_bytes() == (undisturbed / file).read_bytes()
+    method = ["--method", "softadapt"]
+    folder = tmp_path / "run"
+    shutil.copytree(undisturbed("introvae", *method, "--epochs", "5", "--report-epochs", "[1, 2, 3, 5]"), folder)
+    for file in ("config.yaml", "metrics.json", "history.csv"):
+        (folder / file).unlink()
+    with pytest.raises(
+        UserError, match=r"checkpoint\.pt: belongs to .* differ in settings\.epochs, settings\.report_epochs"
+    ):
+        start("introvae", "run", *method, *other)
+    start("introvae", "run", *method, *other, "--overwrite")
+    expected = undisturbed("introvae", *method, *other)
+    for file in ("metrics.json", "history.csv"):
+        assert (folder / file).read_bytes() == (expected / file).read_bytes()
 
 
 def test_a_run_is_not_continued_on_other_images(start, monkeypatch, made_faces):
@@ -135,14 +160,14 @@ def test_a_run_is_not_continued_on_other_images(start, monkeypatch, made_faces):
 
 
 def test_the_classifier_resumes_too(start, monkeypatch):
-    undisturbed = start("digit_classifier", "undisturbed", "--epochs", "2")
+    expected = start("digit_classifier", "expected", "--epochs", "2")
     undo = killed_after(monkeypatch, saves=30)  # of 20 steps an epoch
     with pytest.raises(Killed):
         start("digit_classifier", "killed", "--epochs", "2", "--checkpoint-interval", "0")
     undo()
     resumed = start("digit_classifier", "killed", "--epochs", "2", "--checkpoint-interval", "0")
     for name in ("metrics.json", "history.csv", "weights.pt"):
-        assert (resumed / name).read_bytes() == (undisturbed / name).read_bytes()
+        assert (resumed / name).read_bytes() == (expected / name).read_bytes()
 
 
 def test_a_judge_that_diverges_is_refused_in_one_line(start):
@@ -151,16 +176,16 @@ def test_a_judge_that_diverges_is_refused_in_one_line(start):
 
 
 @pytest.mark.parametrize(("experiment", "method"), METHODS)
-def test_the_seed_decides_everything(start, experiment, method):
-    first = start(experiment, "first", "--method", method, "--seed", "1")
-    again = start(experiment, "again", "--method", method, "--seed", "1")
+def test_the_seed_decides_everything(start, undisturbed, experiment, method):
+    first = undisturbed(experiment, "--method", method)
+    again = start(experiment, "again", "--method", method)
     other = start(experiment, "other", "--method", method, "--seed", "2")
     assert (first / "history.csv").read_bytes() == (again / "history.csv").read_bytes()
     assert (first / "history.csv").read_bytes() != (other / "history.csv").read_bytes()
 
 
-def test_autoencoder_history_holds_what_is_comparable(start):
-    folder = start("sparse_autoencoder", "run")
+def test_autoencoder_history_holds_what_is_comparable(undisturbed):
+    folder = undisturbed("sparse_autoencoder", "--method", "softadapt")
     history = pd.read_csv(folder / "history.csv")
     assert history["epoch"].tolist() == [1, 2, 3, 4]
     measures = ("mse", "l1", "active_share")
@@ -175,16 +200,16 @@ def test_autoencoder_history_holds_what_is_comparable(start):
     assert np.load(folder / "samples.npz")["epoch_4"].shape == (10, 784)
 
 
-def test_measures_do_not_depend_on_how_many_images_are_measured_at_once(start, monkeypatch):
-    whole = json.loads((start("sparse_autoencoder", "whole") / "metrics.json").read_text())
+def test_measures_do_not_depend_on_how_many_images_are_measured_at_once(start, undisturbed, monkeypatch):
+    whole = json.loads((undisturbed("sparse_autoencoder", "--method", "softadapt") / "metrics.json").read_text())
     monkeypatch.setattr(sparse_autoencoder, "MEASURED_AT_ONCE", 30)  # 100 images: the last batch is smaller
     split = json.loads((start("sparse_autoencoder", "split") / "metrics.json").read_text())
     assert split.pop("verdict") == whole.pop("verdict") == "trained"
     assert split == pytest.approx(whole, rel=1e-5)
 
 
-def test_introvae_history_and_samples(start):
-    folder = start("introvae", "run")
+def test_introvae_history_and_samples(undisturbed):
+    folder = undisturbed("introvae", "--method", "softadapt")
     history = pd.read_csv(folder / "history.csv")
     assert (history["phase"] == "adversarial").all()
     names = [
@@ -332,7 +357,7 @@ def test_celeba_runs_one_epoch_at_the_papers_settings_made_small(tmp_path, tiny_
 @pytest.mark.parametrize(
     ("experiment", "options", "message"),
     [
-        ("introvae", ["--batch-size", "1000"], "introvae.batch_size 1000: exceeds the 300 training images; lower it"),
+        ("introvae", ["--batch-size", "1000"], "introvae.batch_size 1000: exceeds the 100 training images; lower it"),
         ("introvae", ["--update-every", "0"], "introvae.methods.softadapt.encoder: update_every must be"),
         ("introvae", ["--data-dir", "none"], "none/orl-faces/images.npy: missing"),
         ("digit_classifier", ["--batch-size", "500"], "batch_size 500 exceeds train_images 400; lower batch_size"),
@@ -349,9 +374,9 @@ def test_a_refused_start_is_one_line_and_leaves_nothing_behind(start, tmp_path, 
     assert not (tmp_path / "run").exists()
 
 
-def test_the_judge_is_part_of_an_autoencoder_run(start, tmp_path):
-    start("sparse_autoencoder", "run")
-    first, again = tmp_path / "classifier", start("digit_classifier", "again")
+def test_the_judge_is_part_of_an_autoencoder_run(start, undisturbed, shared, tmp_path):
+    shutil.copytree(undisturbed("sparse_autoencoder", "--method", "softadapt"), tmp_path / "run")
+    first, again = shared / "classifier", start("digit_classifier", "again")
     assert judge_identity(again) == judge_identity(first)
     start("sparse_autoencoder", "run", "--classifier", str(again))  # trained again, the same judge: complete
     other = start("digit_classifier", "other", "--seed", "7")

@@ -209,34 +209,50 @@ def test_files_behind_modules():
 SCRIPT = """
 import importlib, json, sys, types
 from pathlib import Path
-root, packages, modules = json.loads(sys.argv[1])
-for package in packages:  # without the code of packages that no import names
-    stand_in = types.ModuleType(package)
-    stand_in.__path__ = [str(Path(root, *package.split(".")))]
-    sys.modules[package] = stand_in
-for module in modules:
-    importlib.import_module(module)
-tops = ("experiments", "models", "softadapt")
-print(json.dumps([m.__file__ for m in list(sys.modules.values()) if m.__name__.split(".")[0] in tops and hasattr(m, "__file__")]))
+root, tops, cases = json.loads(sys.argv[1])
+imported = {}
+for case, (packages, modules) in cases.items():
+    for name in [name for name in sys.modules if name.split(".")[0] in tops]:  # those of the case before
+        del sys.modules[name]
+    for package in packages:  # without the code of packages that no import names
+        stand_in = types.ModuleType(package)
+        stand_in.__path__ = [str(Path(root, *package.split(".")))]
+        sys.modules[package] = stand_in
+    for module in modules:
+        importlib.import_module(module)
+    own = [module for name, module in sys.modules.items() if name.split(".")[0] in tops]
+    imported[case] = [module.__file__ for module in own if hasattr(module, "__file__")]
+print(json.dumps(imported))
 """
+TOPS = ("experiments", "models", "softadapt")
+CASES = {room: (room, []) for room in ROOMS} | {"all rules": ("sparse_autoencoder", RULES)}
 
 
-@pytest.mark.parametrize(
-    ("room", "rules"), [(room, []) for room in ROOMS] + [("sparse_autoencoder", RULES)], ids=[*ROOMS, "all rules"]
-)
-def test_what_a_run_really_imports_is_in_its_closure(room, rules):
-    """But for what is left out by rule: settings, what fetches data, and in ``runs`` all but the loop."""
-    found = names(run_files(room, rules))
-    packages = sorted(
-        ".".join(path.parent.relative_to(ROOT).parts)
-        for top in ("experiments", "models", "softadapt")
-        for path in (ROOT / top).rglob("__init__.py")
-        if str(path.relative_to(ROOT)) not in found
-    )
-    modules = [f"experiments.{room}.run", *(f"experiments.weightings.{rule}" for rule in rules)]
-    words = json.dumps([str(ROOT), packages, modules])
+@pytest.fixture(scope="module")
+def really_imported():
+    """Case -> the files that a fresh interpreter imports; one process asks for all, so that torch is loaded once."""
+    questions = {}
+    for case, (room, rules) in CASES.items():
+        found = names(run_files(room, rules))
+        packages = sorted(
+            ".".join(path.parent.relative_to(ROOT).parts)
+            for top in TOPS
+            for path in (ROOT / top).rglob("__init__.py")
+            if str(path.relative_to(ROOT)) not in found
+        )
+        modules = [f"experiments.{room}.run", *(f"experiments.weightings.{rule}" for rule in rules)]
+        questions[case] = packages, modules
+    words = json.dumps([str(ROOT), TOPS, questions])
     result = subprocess.run([sys.executable, "-c", SCRIPT, words], capture_output=True, text=True, check=True, cwd=ROOT)
-    imported = names(map(Path, json.loads(result.stdout)))
+    return {case: names(map(Path, paths)) for case, paths in json.loads(result.stdout).items()}
+
+
+@pytest.mark.xdist_group("what runs import")
+@pytest.mark.parametrize("case", CASES)
+def test_what_a_run_really_imports_is_in_its_closure(really_imported, case):
+    """But for what is left out by rule: settings, what fetches data, and in ``runs`` all but the loop."""
+    room, rules = CASES[case]
+    found, imported = names(run_files(room, rules)), really_imported[case]
     runs = {name for name in imported if name.startswith("experiments/runs/")} - {"experiments/runs/loop.py"}
     settings = {name for name in imported if name.endswith("/settings.py")} | {"experiments/data/fetch.py"}
     assert f"experiments/{room}/run.py" in imported
