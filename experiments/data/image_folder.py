@@ -158,8 +158,8 @@ def cache_name(image_size: int, crop: int | None) -> str:
 def squares(files: dict[str, Path], image_size: int, crop: int | None, cache: Path) -> tuple[np.ndarray, str]:
     """Load the central squares of images from their array, which is made if it is missing, damaged or out of date.
 
-    Reading the names, sizes and times of the files tells whether one of them has changed; their contents are read only
-    to make the array. Its SHA-256 stands for them in a run's provenance.
+    The names, sizes and times of the files tell whether one has changed; their contents are read only to make
+    the array. Its SHA-256 stands for them in a run's provenance.
 
     Args:
         files: the images by name.
@@ -174,16 +174,14 @@ def squares(files: dict[str, Path], image_size: int, crop: int | None, cache: Pa
     Raises:
         UserError: if a file is no image or damaged, is smaller than the crop, or is grey where others are not.
     """
-    digest = hashlib.sha256()
-    for name, path in files.items():
-        state = path.stat()
-        digest.update(os.fsencode(name) + f"\0{state.st_size} {state.st_mtime_ns}\0".encode())
-    description = {"images": len(files), "size": image_size, "crop": crop, "files": digest.hexdigest()}
+    states = {name: path.stat() for name, path in files.items()}
+    listed = [(name, state.st_size, state.st_mtime_ns) for name, state in states.items()]
+    digest = hashlib.sha256(ascii(listed).encode()).hexdigest()
     note = cache.with_suffix(".json")
     found = _read_note(note) if cache.exists() else {}
-    if {key: found.get(key) for key in description} != description or sha256_once(cache) != found.get("sha256"):
+    if found.get("files") != digest or sha256_once(cache) != found.get("sha256"):
         _build(list(files.values()), image_size, crop, cache)
-        found = description | {"sha256": sha256_once(cache)}
+        found = {"files": digest, "sha256": sha256_once(cache)}
         write_json(note, found)
     # Copy on write: torch warns of arrays that are read-only, and a write would change memory only, never the file.
     return np.load(cache, mmap_mode="c", allow_pickle=False), str(found["sha256"])

@@ -205,32 +205,42 @@ def built(monkeypatch):
     return made
 
 
-def test_each_size_crop_and_folder_has_an_array_of_its_own_that_is_made_once(tmp_path, folder, built):
+def test_each_size_crop_folder_and_list_has_an_array_of_its_own_that_is_made_once(tmp_path, folder, built):
     save(tmp_path / "other" / "mine" / "0.png", 30, 40)
     save(tmp_path / "other" / "mine" / "1.png", 30, 40)
+    (tmp_path / "parts.txt").write_text("0/3.png 0\n0/0.png 2\n")
     for _ in range(2):
         for size, crop in ((8, None), (8, 8), (16, 8)):
             assert load(tmp_path, size, crop=crop).train.shape == (14, 3, size, size)
+        assert len(load(tmp_path, 8, parts="parts.txt").train) == 1
         assert len(load_faces("folder", tmp_path, 8, 0, 1, path="other/mine").train) == 1
         assert load_faces("folder", tmp_path, 8, 0, 1, path=str(tmp_path / "other" / "mine")).train.shape[0] == 1
-    assert built == ["images-8.npy", "images-8-crop-8.npy", "images-16-crop-8.npy", "images-8.npy", "images-8.npy"]
-    assert len(list((tmp_path / "folder").rglob("*.npy"))) == 5
+    assert built == ["images-8.npy", "images-8-crop-8.npy", "images-16-crop-8.npy"] + 3 * ["images-8.npy"]
+    assert len(list((tmp_path / "folder").rglob("*.npy"))) == 6
 
 
-@pytest.mark.parametrize("change", ["content", "name", "new", "gone", "array", "note"])
+@pytest.mark.parametrize("change", ["older", "longer", "name", "new", "gone", "array", "note"])
 def test_a_change_of_the_images_or_of_the_array_makes_it_anew(tmp_path, folder, built, change):
-    before = load(tmp_path, 8).checksums
     mine = tmp_path / "mine"
+    for path, pixels in zip(sorted(mine.rglob("*.png")), folder, strict=True):
+        Image.fromarray(pixels).save(path.with_suffix(".bmp"))  # all of one size
+        path.unlink()
+        os.utime(path.with_suffix(".bmp"), (2e9, 2e9))
+    before = load(tmp_path, 8).checksums
     (array,) = tmp_path.rglob("*.npy")
-    if change == "content":  # as large and as old as the newest: the time of this file alone tells
-        save(mine / "0" / "0.png", 30, 40, seed=99)
-        os.utime(mine / "0" / "0.png", (1e9, 1e9))
+    first = mine / "0" / "0.bmp"
+    if change == "older":
+        Image.fromarray(255 - folder[0]).save(first)
+        os.utime(first, (1e9, 1e9))
+    elif change == "longer":
+        save(first, 31, 40)
+        os.utime(first, (2e9, 2e9))
     elif change == "name":
-        (mine / "0" / "0.png").rename(mine / "1" / "x.png")
+        first.rename(mine / "1" / "x.bmp")
     elif change == "new":
-        save(mine / "1" / "x.png", 30, 40)
+        save(mine / "1" / "x.bmp", 30, 40)
     elif change == "gone":
-        (mine / "1" / "9.png").unlink()
+        (mine / "1" / "9.bmp").unlink()
     elif change == "array":
         array.write_bytes(array.read_bytes()[:-1] + b"x")
     else:

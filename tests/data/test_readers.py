@@ -116,6 +116,18 @@ def test_whole_people_are_held_out(made_faces):
         load_faces("orl-faces", made_faces, 16, 4, 36)
 
 
+def test_a_share_of_the_people_is_held_out(made_faces):
+    by_share, by_number = (
+        load_faces("orl-faces", made_faces, 16, 0.05, 0.1),
+        load_faces("orl-faces", made_faces, 16, 2, 4),
+    )
+    assert len(by_number.held_out) == 40
+    for part in ("train", "validation", "held_out"):
+        np.testing.assert_array_equal(getattr(by_share, part), getattr(by_number, part))
+    with pytest.raises(UserError, match="of 40 people 40 remain to train on and 0 are held out"):
+        load_faces("orl-faces", made_faces, 16, 0, 0.01)
+
+
 @pytest.fixture
 def made_celeba(tmp_path):
     make_celeba(tmp_path)

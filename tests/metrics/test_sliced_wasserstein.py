@@ -234,9 +234,9 @@ def test_fewest_and_smallest_that_can_be_judged():
 
 
 def test_gradients_and_the_images_themselves_are_left_alone():
-    x, y = made_images(3, 1, 16, 1), made_images(3, 1, 16, 2).requires_grad_()
-    before = x.clone()
-    assert sliced_wasserstein(x, y) == sliced_wasserstein(x, y.detach())
+    x, y = made_images(3, 1, 16, 1).requires_grad_(), made_images(3, 1, 16, 2).requires_grad_()
+    before = x.detach().clone()
+    assert sliced_wasserstein(x, y) == sliced_wasserstein(x.detach(), y.detach())
     assert torch.equal(x, before)
 
 
