@@ -64,15 +64,10 @@ def tiny_settings(data_dir: Path) -> dict:
     values["digit_classifier"] |= {"train_images": 400, "batch_size": 20, "minimum_accuracy": 50.0}
     values["sparse_autoencoder"] |= {"train_images": 300, "validation_images": 100, "test_images": 100}
     values["sparse_autoencoder"] |= {"hidden_units": 8, "batch_size": 50}
-<<<<<<< HEAD
-    values["introvae"] |= {"channels": [4, 8], "latent_size": 4, "batch_size": 64, "evaluated_images": 8}
-    values["introvae"] |= {"warmup_epochs": 0, "precision": "float32", "decay_share": 0.0}
-    values["introvae"]["methods"]["softadapt"]["margin"] = 60.0
-=======
     values["introvae"] |= {"channels": [4, 8], "latent_size": 4, "evaluated_images": 8}
     values["introvae"] |= {"validation": 15, "held_out": 15, "batch_size": 24}  # of 40 people with ten images each
-    values["introvae"] |= {"warmup_epochs": 0, "precision": "float32"}
->>>>>>> w-tests
+    values["introvae"] |= {"warmup_epochs": 0, "precision": "float32", "decay_share": 0.0}
+    values["introvae"]["methods"]["softadapt"]["margin"] = 60.0
     values["gradient_descent"] |= {"starts": 4, "max_steps": 200}
     values["gradient_descent"]["step_sizes"]["count"] = 3
     return values

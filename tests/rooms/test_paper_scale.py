@@ -21,16 +21,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import cost
 from experiments.introvae import updates
-<<<<<<< HEAD
 from experiments.introvae.evaluation import Evaluated
-from experiments.scale import load, read
-from models.introvae import Encoder, Generator
-=======
 from experiments.runs.validation import validate
 from experiments.scale import Settings, load, read
-from experiments.weightings import build
-from models.introvae import COMPONENTS, Encoder, Generator
->>>>>>> w-tests
+from models.introvae import Encoder, Generator
 
 PAPER = "config/paper.yaml"
 BRIGHTNESS = {0: 40, 1: 120, 2: 200}

@@ -243,7 +243,7 @@ def test_batch_statistics_are_recomputed_or_left_running(start, normalization):
         for name in ("running", "recomputed")
     ]
     running, recomputed = (pd.read_csv(folder / "history.csv") for folder in folders)
-    measured = [name for name in running if name.endswith(("_psnr", "_ssim", "_niqe"))]
+    measured = [name for name in running if name.endswith(("_psnr", "_ssim", "_niqe", "_swd"))]
     trained = [name for name in running if name not in measured]
     pd.testing.assert_frame_equal(running[trained], recomputed[trained], check_exact=True)
     assert (running[measured].equals(recomputed[measured])) == (normalization == "group")
