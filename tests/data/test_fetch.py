@@ -163,6 +163,11 @@ def test_only_the_scratch_of_dead_processes_is_removed(tmp_path, name, changed):
     assert scratch.exists() == (changed != "long ago")
 
 
+def test_a_client_works_in_the_folder_that_it_is_given(tmp_path):
+    run_client(["touch", "file"], tmp_path)
+    assert (tmp_path / "file").exists()
+
+
 def test_a_client_that_is_missing_or_fails(tmp_path):
     with pytest.raises(SourceFailed, match="not installed"):
         run_client(["no-such-client"], tmp_path)

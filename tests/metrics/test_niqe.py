@@ -35,6 +35,12 @@ def test_the_features_of_a_batch_are_those_of_its_images():
     assert together.dtype == np.float64
 
 
+@pytest.mark.parametrize("shape", [(1, 1, 15, 64), (1, 1, 64, 15)])
+def test_images_that_hold_no_block_are_refused(shape):
+    with pytest.raises(ValueError, match="hold no block of 16 px"):
+        block_features(torch.zeros(shape), 16)
+
+
 def test_grey_as_three_channels_is_grey():
     camera = as_images(data.camera())
     assert niqe_pooled(camera.expand(1, 3, -1, -1)) == pytest.approx(niqe_pooled(camera), abs=1e-9)
