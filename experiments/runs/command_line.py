@@ -211,8 +211,8 @@ def _options_of(rule: str) -> list[str]:
     return [name for name in fields if name != "rule"]
 
 
-def _unknown(flag: str, what: str, key: str, known: Iterable[str]) -> UserError:
-    close = difflib.get_close_matches(key.split(".")[0], known, n=1)
+def _unknown(flag: str, what: str, key: str, known: Iterable[Any]) -> UserError:
+    close = difflib.get_close_matches(key.split(".")[0], map(str, known), n=1)  # YAML's keys may be numbers
     return UserError(f"{flag}: {what}" + (f"; did you mean {_flag(close[0])[2:]}?" if close else ""))
 
 

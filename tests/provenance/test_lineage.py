@@ -160,6 +160,11 @@ def test_the_manuscript_is_traced_through_its_tables_and_figures_to_the_runs(ana
     command = reading.Command("manuscript", made.scale(), "", made.CONFIG)
     with command.recorded():
         manuscript.compile_manuscript(command.settings)
+    record = json.loads(Path("results/made/lineage/manuscript.json").read_text())
+    tables = [f"results/made/tables/{name}.csv" for name in ("niqe_collapse", "sensitivity")]
+    read = ["paper/paper.typ", "paper/published.yaml", "results/made/claims.csv", *tables, FIGURE, made.CONFIG]
+    assert sorted(record["inputs"]) == sorted([*read, "results/made/numbers.json"])  # which the words name
+    assert sorted(record["outputs"]) == ["results/made/numbers.json", "results/made/paper.pdf"]
     chain = trace("results/made/paper.pdf")
     paths = [file["path"] for file in chain["files"]]
     assert paths[0] == "results/made/paper.pdf"

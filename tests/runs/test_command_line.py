@@ -192,6 +192,7 @@ def test_trials_do_not_mix_with_the_workflows_runs():
             ["--methods.softadapt.weighing.beta", "2"],
             "weighing is no key here; known are reconstruction, weighting; did",
         ),
+        (["--methods.softadapt", "{0: 1}", "--methods.softadapt.weighting", "2"], "is no key here; known are 0"),
         (["--beta", ""], "--beta: needs a value, or null for none"),
         (["--beta="], "--beta: needs a value, or null for none"),
         (["--epochs", " "], "--epochs: needs a value, or null for none"),
