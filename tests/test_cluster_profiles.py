@@ -78,7 +78,8 @@ def test_all_that_follows_the_runs_is_one_group(scale):
 def test_every_profile_plans(name, scale):
     cores = ["--cores", "2"] if name == "default" else []
     jobs = dry_run(scale("smoke"), name, *cores)
-    assert len(jobs["introvae"]) == 8
+    section = read("config/smoke.yaml")["introvae"]
+    assert len(jobs["introvae"]) == len(section["methods"]) * len(section["seeds"])
     assert len(jobs["report"]) == 1
 
 

@@ -23,6 +23,9 @@ DOCUMENTS = [
     ).stdout.splitlines()
 ]
 
+FRAGMENTS = Path("docs/frameworks.md")
+"""Its blocks are parts of programs that tests/integrations and tests/examples run."""
+
 NOT_TRIED = ("pip", "conda", "git", ".", "cd", "pre-commit")
 """First words of lines that would change the machine, or that need what the environment lacks."""
 
@@ -98,7 +101,12 @@ def test_a_command_of_the_documents_is_understood(words):
 
 @pytest.mark.parametrize(
     ("document", "position"),
-    [(document, position) for document in DOCUMENTS for position in range(len(blocks(document, "python")))],
+    [
+        (document, position)
+        for document in DOCUMENTS
+        if document != FRAGMENTS
+        for position in range(len(blocks(document, "python")))
+    ],
     ids=str,
 )
 def test_a_python_block_runs_as_it_stands(document, position):

@@ -55,5 +55,5 @@ if __name__ == "__main__":
     arguments = parser.parse_args()
     errors, balance = train(arguments.steps, arguments.micro_batches, arguments.seed)
     print(f"error {errors[0]:.3f} -> {errors[-1]:.3f}")
-    print(f"{balance.calls.item()} calls, {balance.observations.item()} observations in {arguments.steps} steps")
+    print(f"{balance.finite_calls.item()} calls, {balance.observations.item()} observations in {arguments.steps} steps")
     print({name: round(weight.item(), 3) for name, weight in balance.named_weights().items()}, balance.weights.dtype)

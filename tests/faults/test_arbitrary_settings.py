@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments import scale
-from experiments.introvae import run as introvae
+from experiments.introvae import updates as introvae
 from experiments.namesakes import run as namesakes
 from experiments.runs import command_line
 from experiments.runs.room import known_rules
@@ -57,7 +57,9 @@ def specs_in(settings):
             yield method.weighting, sparse_autoencoder.COMPONENTS
     if settings.introvae:
         for method in settings.introvae.methods.values():
-            yield from ((getattr(method, network), names) for network, names in introvae.COMPONENTS.items())
+            for network, names in introvae.COMPONENTS[settings.introvae.objective].items():
+                left_out = method.unweighted if network == "encoder" else ()
+                yield getattr(method, network), tuple(name for name in names if name not in left_out)
     if settings.namesakes:
         yield from ((spec, namesakes.COMPONENTS) for spec in settings.namesakes.rules.values())
 

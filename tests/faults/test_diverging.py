@@ -109,7 +109,7 @@ def test_introvae_that_diverges_is_a_finished_run_that_says_so(place, tmp_path, 
 SPOILED = {
     "autoencoder, SoftAdapt": ("experiments.sparse_autoencoder.run", "loss_components", 12, 9),
     "autoencoder, GradNorm": ("experiments.sparse_autoencoder.run", "loss_components", 12, 9),
-    "IntroVAE, SoftAdapt": ("experiments.introvae.updates", "encoder_loss_components", 6, 7),
+    "IntroVAE, SoftAdapt": ("models.introvae", "encoder_loss_components", 6, 7),
 }
 """What diverges in its second epoch -> where its losses come from, the call that is spoiled, and the checkpoints before."""
 
