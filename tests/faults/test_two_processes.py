@@ -1,5 +1,7 @@
 """Two processes on one run folder: one runs, the other says so in one line and changes nothing."""
 
+import signal
+
 import pytest
 from processes import one_line
 from scenes import differences, leftovers
@@ -31,7 +33,9 @@ def test_of_two_that_start_together_one_runs_and_the_other_says_so(
 def test_a_second_process_in_the_middle_of_training_is_refused(place, tmp_path):
     folder = tmp_path / "run"
     first = place.start_training(folder)
+    first.send(signal.SIGSTOP)  # else a busy machine may let it end before the second one has begun
     one_line(place.start("digit classifier", folder), str(folder), "another process")
+    first.send(signal.SIGCONT)
     assert first.wait() == 0
     assert differences(folder, place.undisturbed("digit classifier")) == []
 
