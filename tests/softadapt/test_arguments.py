@@ -66,6 +66,7 @@ def test_constructor_names_the_offending_value(options, offending):
     with pytest.raises(ValueError, match=r".+") as error:
         SoftAdapt(**({"losses": 2} | options))
     assert offending in str(error.value)
+    assert any(name in str(error.value) for name in options)
 
 
 def test_numbers_of_other_libraries_are_numbers():

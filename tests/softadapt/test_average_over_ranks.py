@@ -1,6 +1,7 @@
 """`SoftAdapt(average_over_ranks=True)`: two processes, with gloo, agree on the weights bit for bit."""
 
 import math
+import warnings
 
 import pytest
 import torch
@@ -31,12 +32,14 @@ def train(rank, folder):
     """What one rank does: everything that the tests compare goes to a file."""
     torch.set_num_threads(1)
     modules = {name: SoftAdapt(3, average_over_ranks=True, **options) for name, options in OPTIONS.items()}
-    local = SoftAdapt(3)
+    local, silent = SoftAdapt(3), SoftAdapt(3, average_over_ranks=False)
     before = {name: module(losses_of(rank, 0)).item() for name, module in modules.items()}  # there is no group yet
     for module in modules.values():
         module.reset_parameters()
     distributed.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=RANKS)
-    results = {"before": before, "weights": {name: [] for name in modules}, "gradients": [], "sums": []}
+    alone = [distributed.new_group([number]) for number in range(RANKS)][rank]
+    apart = [SoftAdapt(3, average_over_ranks=True, process_group=alone, missing=how) for how in ("error", "hold")]
+    results = {"before": before, "weights": {name: [] for name in modules}, "gradients": [], "sums": [], "warnings": []}
     for step in range(STEPS):
         losses = losses_of(rank, step).requires_grad_()
         if rank == 1 and step == 3:
@@ -47,13 +50,18 @@ def train(rank, folder):
             if name == "host":
                 results["sums"].append(total.detach())
                 results["gradients"].append(torch.autograd.grad(total, losses)[0])
-        local(losses)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            for module in (local, silent, *apart):
+                module(losses)
+        results["warnings"] += [str(warning.message) for warning in caught]
     modules["host"].eval()
     if rank == 0:  # a call in evaluation mode is no collective: the other rank does not take part
         modules["host"](losses_of(rank, 0))
     huge = torch.full((2,), torch.finfo(torch.float32).max)
     results |= {
         "local": local.weights,
+        "apart": [module.weights for module in apart],
         "state": modules["host"].state_dict(),
         "nonfinite": {name: module.nonfinite_count.item() for name, module in modules.items()},
         "mean": mean_over_ranks(torch.tensor([1.0, 2.0]) * (rank + 1)),
@@ -95,8 +103,19 @@ def test_the_sum_and_its_gradient_are_those_of_the_local_losses(ranks):
                 torch.testing.assert_close(rank["sums"][step], weights @ losses_of(number, step))
 
 
-def test_without_the_option_ranks_drift_apart(ranks):
+def test_without_the_option_ranks_drift_apart_and_are_warned_once(ranks):
     assert not torch.equal(*(rank["local"] for rank in ranks))
+    for rank in ranks:
+        assert rank["warnings"] == [
+            "SoftAdapt: every rank has weights of its own, from its own losses, so that the ranks minimise different "
+            "functions; take average_over_ranks=True for one set of weights, or False to keep it so"
+        ]
+
+
+def test_a_process_group_chooses_the_ranks(ranks):
+    for rank in ranks:
+        for weights in rank["apart"]:  # each rank is a group of its own
+            torch.testing.assert_close(weights, rank["local"])
 
 
 def test_without_a_process_group_a_rank_is_alone(ranks):

@@ -176,6 +176,17 @@ def test_invariances(rates, shift, factor):
     torch.testing.assert_close(softadapt_weights(s, factor * f, beta=0.5), softadapt_weights(s, f, beta=0.5))
 
 
+@pytest.mark.parametrize("normalize", [False, True])
+def test_each_row_of_a_batch_is_weighted_by_itself(normalize):
+    s, f = 10.0 ** torch.arange(4)[:, None] * torch.randn(4, 3, **FLOAT64), torch.rand(4, 3, **FLOAT64)
+    for losses in (None, f):
+        together = softadapt_weights(s, losses, beta=0.7, normalize=normalize)
+        for row in range(4):
+            own = None if losses is None else losses[row].numpy()
+            expected = independent_weights(s[row].numpy(), own, 0.7, normalize)
+            assert together[row].numpy() == pytest.approx(expected, rel=1e-9, abs=1e-12)
+
+
 def test_beta_may_differ_along_a_batch():
     s, f = torch.randn(5, 3, **FLOAT64), torch.rand(5, 3, **FLOAT64)
     betas = torch.linspace(-1, 1, 5, **FLOAT64)

@@ -222,6 +222,21 @@ def test_step_path_never_reads_a_value_on_the_host(options):
 def test_runs_on_a_device_without_values():
     balance = SoftAdapt(2, history=4, device="meta")
     assert balance(torch.rand(2, device="meta")).device.type == "meta"
+    assert balance.weigh([1.0, 2.0]).device.type == "meta"
+    assert balance._initial_weights().device.type == "meta"
+
+
+def test_constants_are_made_once():
+    """Sending them to a device at every call would wait for it."""
+    balance = SoftAdapt(2, history=4, prior=[1, 2])
+    losses = drawn_losses(1, 2)[0]
+    with mock.patch.object(softadapt.module, "_HOST_LIMIT", 0):
+        balance(losses)
+        with mock.patch.object(torch, "tensor", side_effect=AssertionError("made again")):
+            balance(losses)
+        balance.double()
+        balance(losses)  # and anew for another dtype
+    assert balance.observations.item() == 3
 
 
 @pytest.mark.parametrize("options", [{}, {"history": 4, "update_every": 2, "normalize": True}])
