@@ -1,12 +1,10 @@
 """`SoftAdapt`: the loss-weighting rule as a module that is used like a criterion."""
 
 import warnings
-from array import array
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from inspect import signature
-from itertools import chain
 from math import isfinite, log
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -326,16 +324,15 @@ class SoftAdapt(nn.Module):
             return weights.clone()
         state["finite_calls"].fill_(finite_calls)
         if n > 1:
-            mean = _as_tensor(
-                [_window_mean(share, value, n) for share, value in zip(window, values, strict=True)], dtype
-            )
+            shares = [_window_mean(share, value, n) for share, value in zip(window, values, strict=True)]
+            mean = torch.tensor(shares, dtype=dtype)
             if finite_calls % n:
                 state["window_mean"].copy_(mean)
                 return weights.clone()
             state["window_mean"].zero_()
             values = mean.tolist()  # rounded as the history holds it
         rows = [*rows[1:], values]
-        history.copy_(_as_tensor(chain.from_iterable(rows), dtype).view(history.shape))
+        history.copy_(torch.tensor(rows, dtype=dtype))
         observations = finite_calls // n
         filled = min(observations, len(rows))
         recent = None
@@ -359,7 +356,7 @@ class SoftAdapt(nn.Module):
             self._log_prior,
             self.total,
         )
-        refreshed = _as_tensor(shares, dtype)
+        refreshed = torch.tensor(shares, dtype=dtype)
         weights.copy_(refreshed)
         return refreshed
 
@@ -467,9 +464,11 @@ class SoftAdapt(nn.Module):
 
     def _as_vector(self, losses: Losses, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """The losses (K,), zero where absent, and which are present (K,), bool; ``None`` where none is absent."""
-        self._check_filled()
+        if not self._filled:
+            self._check_filled()
         names, present = self._names, None
-        if isinstance(losses, (dict, Mapping)):  # dict by itself, as asking an abstract class is slow
+        # Asking an abstract class is slow, so what needs not be asked is not.
+        if not isinstance(losses, (list, Tensor)) and isinstance(losses, (dict, Mapping)):
             names = names or self._learned(losses)
             if losses.keys() != set(names):
                 losses = self._with_absent(losses, names)
@@ -633,11 +632,6 @@ class _Group:
 def _is_readable(values: Tensor) -> bool:
     """Whether reading waits for no device and no trace would keep the numbers as constants."""
     return type(values) is Tensor and values.is_cpu and not torch.compiler.is_compiling() and not torch.jit.is_tracing()  # type: ignore[no-untyped-call]
-
-
-def _as_tensor(numbers: Iterable[float], dtype: torch.dtype) -> Tensor:
-    """Numbers, rounded to single or double precision; in a third of torch.tensor's time."""
-    return torch.frombuffer(array("f" if dtype == torch.float32 else "d", numbers), dtype=dtype)
 
 
 def _window_mean(mean: Number, loss: Number, calls: int) -> Number:
