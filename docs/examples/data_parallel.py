@@ -35,7 +35,12 @@ def train(rank: int, ranks: int, steps: int, seed: int, folder: str) -> None:
         optimizer.step()
         if step in (1, steps):
             weights = ", ".join(f"{weight:.9f}" for weight in balance.weights)
-            print(f"step {step}, rank {rank}: error {losses['error']:.4f}, weights {weights}", flush=True)
+            lines = [""] * ranks
+            distributed.all_gather_object(
+                lines, f"step {step}, rank {rank}: error {losses['error']:.4f}, weights {weights}"
+            )
+            if rank == 0:
+                print("\n".join(lines))
     distributed.destroy_process_group()
 
 
