@@ -6,10 +6,12 @@ import math
 import pytest
 import torch
 
+import softadapt.module
 from experiments.runs.errors import UserError
 from experiments.runs.room import WEIGHTINGS_FOLDER, rules_of
 from experiments.runs.sources import run_files
 from experiments.weightings import build
+from softadapt import SoftAdapt
 
 NAMES = ("a", "b")
 SPECS = {"fixed": {"weights": {"a": 2.0, "b": 0.5}}, "softadapt": {"beta": 0.5}, "softadapt_swapped": {"beta": 0.5}}
@@ -225,3 +227,19 @@ def test_a_wrong_option_is_one_line(spec, message):
     with pytest.raises(UserError) as error:
         build(spec, NAMES, "m.weighting")
     assert str(error.value).startswith(message)
+
+
+@pytest.mark.parametrize("host_limit", [0, 128])
+def test_relative_rates_are_the_rules_that_share_the_name(monkeypatch, host_limit):
+    """The library's ``rate="relative"`` against these files, which are written from other projects' formulas."""
+    monkeypatch.setattr(softadapt.module, "_HOST_LIMIT", host_limit)
+    names = ["a", "b", "c"]
+    rules = {1.0: {"rule": "physicsnemo"}, 0.3: {"rule": "neuralpde", "alpha": 0.3}}
+    rows = torch.rand(20, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + 0.1
+    for beta, spec in rules.items():
+        ours = SoftAdapt(names, variant="original", rate="relative", beta=beta, total=3.0, dtype=torch.float64)
+        theirs = build(spec, names, "w").double()
+        for row in rows * torch.tensor([1e-6, 1.0, 1e6], dtype=torch.float64):
+            losses = dict(zip(names, row, strict=True))
+            torch.testing.assert_close(ours(losses), theirs(losses), rtol=1e-6, atol=0)
+            torch.testing.assert_close(ours.weights, theirs.get_buffer("weights"), rtol=1e-6, atol=1e-6)

@@ -9,9 +9,6 @@ import torch
 from torch.func import functional_call, grad, stack_module_state, vmap
 
 import softadapt.module
-from experiments.runs.room import Context
-from experiments.weightings.neuralpde import NeuralPDE
-from experiments.weightings.physicsnemo import PhysicsNeMo
 from softadapt import SoftAdapt, rates_of_change, softadapt_weights
 
 FLOAT64 = {"dtype": torch.float64}
@@ -92,20 +89,6 @@ def test_refresh_every_records_all_and_refreshes_at_every_nth(update_every):
         torch.testing.assert_close(balance.weights, expected)
         torch.testing.assert_close(balance.history[-1], observed[done - 1] if done else torch.zeros(2, **FLOAT64))
     assert balance.observations.item() == 24
-
-
-@pytest.mark.usefixtures("path")
-def test_relative_rates_are_the_rules_that_share_the_name():
-    names = ["a", "b", "c"]
-    physicsnemo = PhysicsNeMo(names, 3.0).double()
-    neuralpde = NeuralPDE(Context(names), 0.3).double()
-    options = {"variant": "original", "rate": "relative", "total": 3.0, **FLOAT64}
-    ours, sharper = SoftAdapt(names, beta=1.0, **options), SoftAdapt(names, beta=0.3, **options)
-    for row in drawn(20, 3) * torch.tensor([1e-6, 1.0, 1e6], **FLOAT64):
-        losses = dict(zip(names, row, strict=True))
-        for theirs, balance in ((physicsnemo, ours), (neuralpde, sharper)):
-            torch.testing.assert_close(balance(losses), theirs(losses), rtol=1e-6, atol=0)
-            torch.testing.assert_close(balance.weights, theirs.weights.double(), rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.usefixtures("path")
