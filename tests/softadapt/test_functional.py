@@ -178,7 +178,7 @@ def test_invariances(rates, shift, factor):
 
 @pytest.mark.parametrize("normalize", [False, True])
 def test_each_row_of_a_batch_is_weighted_by_itself(normalize):
-    s, f = 10.0 ** torch.arange(4)[:, None] * torch.randn(4, 3, **FLOAT64), torch.rand(4, 3, **FLOAT64)
+    s, f = 10.0 ** torch.arange(-2, 2)[:, None] * torch.randn(4, 3, **FLOAT64), torch.rand(4, 3, **FLOAT64)
     for losses in (None, f):
         together = softadapt_weights(s, losses, beta=0.7, normalize=normalize)
         for row in range(4):
