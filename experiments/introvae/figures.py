@@ -23,6 +23,12 @@ from experiments.evidence.style import (
 )
 from experiments.introvae.findings import Findings
 
+SHOWN_FACES = 6
+"""Faces of Figures 3 and 4, of the eight that a run keeps."""
+
+LARGEST_FACE = 0.65
+"""Inches; at 200 dots an inch, twice the pixels of a 64 px face."""
+
 
 def _colors(methods: Iterable[str]) -> dict[str, Any]:
     """A colour per method: eight for the colour-blind, or as many steps of a sequential map as needed."""
@@ -50,19 +56,20 @@ def figure_4_held_out_faces(runs: Runs) -> plt.Figure:
 
 
 def _faces(runs: Runs, part: str) -> plt.Figure:
-    """The same faces, original and by epoch, a block per method, from the first seed."""
+    """The same six faces, original and by epoch, a block per method, from the first seed."""
     seed, epochs = runs.section.seeds[0], runs.section.report_epochs
     methods = list(runs.section.methods)
     columns = min(2, len(methods))
     blocks = -(-len(methods) // columns)
-    figure = plt.figure(figsize=(WIDTH, blocks * (0.3 + 0.43 * (1 + len(epochs)))))
+    side = min(LARGEST_FACE, (WIDTH / columns - 0.7) / SHOWN_FACES)  # 0.7 inches are for the labels
+    figure = plt.figure(figsize=(WIDTH, blocks * (0.35 + (side + 0.08) * (1 + len(epochs)))))
     for block, method in zip(figure.subfigures(blocks, columns, squeeze=False).flat, methods, strict=False):
         samples = runs.folder(method, seed).samples
         rows = [("original", samples[f"{part}_originals"])]
         rows += [(f"epoch {e}", samples[f"{part}_epoch_{e}"]) for e in epochs if f"{part}_epoch_{e}" in samples]
         block.suptitle(method, fontsize=8)
         for axes, (label, images) in zip(block.subplots(len(rows), 1, squeeze=False).flat, rows, strict=True):
-            show_images(axes, images, label)
+            show_images(axes, images[:SHOWN_FACES], label)
     return _titled(figure, runs)
 
 
@@ -133,14 +140,17 @@ def introvae_course(runs: Runs) -> plt.Figure:
 
 
 def prior_samples(runs: Runs) -> plt.Figure:
-    """Images decoded from the same sixteen draws of the prior, one row per method, from the first seed."""
+    """Images decoded from the same sixteen draws of the prior, two rows of eight per method, from the first seed."""
     methods = list(runs.section.methods)
-    figure, panels = plt.subplots(len(methods), 1, figsize=(WIDTH, 0.55 * len(methods)), squeeze=False)
+    figure, panels = plt.subplots(len(methods), 1, figsize=(WIDTH, 0.2 + 1.45 * len(methods)), squeeze=False)
     for axes, method in zip(panels.flat, methods, strict=True):
         run = runs.folder(method, runs.section.seeds[0])
         last = max((name for name in run.samples if name.startswith("prior_epoch_")), key=_epoch, default=None)
         if last is not None:
-            show_images(axes, run.samples[last], method)
+            samples = run.samples[last]
+            columns = max(1, len(samples) // 2)
+            rows = [samples[:columns], samples[columns : 2 * columns]]
+            show_images(axes, np.concatenate([row for row in rows if len(row)], axis=2), method)
     return _titled(figure, runs)
 
 

@@ -4,6 +4,7 @@ import json
 import math
 
 import adapter
+import numpy as np
 import pytest
 import synthetic
 from adapter import Failed
@@ -338,6 +339,18 @@ def test_figures_of_introvae(scale):
             del scale.runs["introvae", "softadapt", 10].samples[name]
     figures = adapter.draw(scale.write("introvae"), "introvae")
     assert {"figure_3_train_faces", "figure_4_held_out_faces", "introvae_quality", "prior_samples"} <= set(figures)
+
+
+@pytest.mark.parametrize(("count", "columns", "rows"), [(6, 3, 2), (5, 2, 2), (1, 1, 1)])
+def test_samples_are_drawn_in_two_rows_of_the_same_length(scale, count, columns, rows):
+    samples = np.random.default_rng(0).random((count, 1, 8, 8), dtype=np.float32)
+    scale.runs["introvae", "softadapt", 10].samples["prior_epoch_99"] = samples
+    figure = adapter.figure(scale.write("introvae"), "introvae", "prior_samples")
+    (drawn,) = [axes for axes in figure.axes if axes.get_ylabel() == "softadapt"]
+    image = np.asarray(drawn.images[0].get_array())
+    assert image.shape == (8 * rows, 8 * columns)
+    np.testing.assert_array_equal(image[:8, :8], samples[0, 0])
+    np.testing.assert_array_equal(image[-8:, -8:], samples[rows * columns - 1, 0])
 
 
 def test_figures_show_no_epoch_that_a_seed_lacks(scale):
