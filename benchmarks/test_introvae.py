@@ -1,5 +1,5 @@
-"""The training step of IntroVAE against a plain one and against the processor's peak, SoftAdapt's share of it, and the
-time of evaluation.
+"""The training step of IntroVAE against a plain one and against the processor's peak, SoftAdapt's share of the step, and
+the time of evaluation.
 
 make bench
 
@@ -33,6 +33,13 @@ REFERENCE = {"image_size": 64, "channels": [32, 64, 128, 128], "latent_size": 12
 @pytest.fixture(autouse=True)
 def _one_thread():
     torch.set_num_threads(1)  # as a run of the workflow has
+
+
+@pytest.fixture
+def images(settings):
+    """A batch (N, 3, S, S) in channels-last layout."""
+    images = torch.rand(settings.batch_size, 3, settings.image_size, settings.image_size)
+    return images.contiguous(memory_format=torch.channels_last)
 
 
 @pytest.fixture
@@ -77,89 +84,80 @@ def plain_step(networks: Networks, images, balance_encoder, balance_generator, m
     networks.generator_optimizer.step()
 
 
-def median_ratio(benchmark, steps, rounds, label):
-    """Run the two named steps in turn, `rounds` times; print and record the ratio of their median times."""
+def median_seconds(benchmark, steps, rounds, label):
+    """Run the named steps in turn, `rounds` times after one that does not count; return the median time of each."""
     seconds = {name: [] for name in steps}
 
-    def pair():
+    def one_of_each():
         for name, step in steps.items():
             started = time.perf_counter()
             step()
             seconds[name].append(time.perf_counter() - started)
 
-    pair()
+    one_of_each()
     for values in seconds.values():
         values.clear()
     benchmark.group = label
-    benchmark.pedantic(pair, rounds=rounds)
-    (first, first_seconds), (second, second_seconds) = (
-        (name, sorted(values)[len(values) // 2]) for name, values in seconds.items()
-    )
+    benchmark.pedantic(one_of_each, rounds=rounds)
+    return {name: sorted(values)[len(values) // 2] for name, values in seconds.items()}
+
+
+def median_ratio(benchmark, steps, rounds, label):
+    """Print and record the ratio of the median times of two named steps."""
+    (first, first_seconds), (second, second_seconds) = median_seconds(benchmark, steps, rounds, label).items()
     benchmark.extra_info["ratio"] = first_seconds / second_seconds
     print(
         f"\n{label}: {first} {first_seconds:.4f} s, {second} {second_seconds:.4f} s, ratio {first_seconds / second_seconds:.4f}"
     )
 
 
-def test_step_against_the_plain_one(benchmark, settings):
+def test_step_against_the_plain_one(benchmark, settings, images):
     device = torch.device("cpu")
     ours = build_networks(settings, 3, device)
     plain = build_networks(settings.model_copy(update={"precision": "float32"}), 3, device)
     for network in (plain.encoder, plain.generator):
         network.to(memory_format=torch.contiguous_format)
-    images = torch.rand(settings.batch_size, 3, settings.image_size, settings.image_size)
-    channels_last = images.contiguous(memory_format=torch.channels_last)
+    contiguous = images.contiguous()
     weights = balances(settings, "fixed"), balances(settings, "fixed")
     steps = {
-        "plain": lambda: plain_step(plain, images, *weights[0], 90.0),
-        "ours": lambda: adversarial_step(ours, channels_last, *weights[1], 90.0),
+        "plain": lambda: plain_step(plain, contiguous, *weights[0], 90.0),
+        "ours": lambda: adversarial_step(ours, images, *weights[1], 90.0),
     }
     median_ratio(benchmark, steps, 10, "IntroVAE step, plain over ours")
 
 
-def test_share_of_the_bfloat16_peak(benchmark, settings):
+def test_share_of_the_bfloat16_peak(benchmark, settings, images):
     """One thread: the multiplications and additions of a step, per second, over those of the fastest bfloat16 operation.
 
     On an EPYC with AVX-512 and without AMX the peak is 232 GFLOP/s and a step reaches 157. Four fifths of its time are
     convolutions, at 85 % of the peak; batch normalisation (9 %), leaky ReLU (4 %) and pooling (3 %) wait for memory.
-    torch.compile fuses those and is still slower by a fifth, because its convolutions change the layout.
+    With torch.compile a step takes a fifth longer.
     """
     networks = build_networks(settings, 3, torch.device("cpu"))
-    images = torch.rand(settings.batch_size, 3, settings.image_size, settings.image_size)
-    images = images.contiguous(memory_format=torch.channels_last)
     weights = balances(settings, "fixed")
     with FlopCounterMode(display=False) as counter:
         adversarial_step(networks, images, *weights, 90.0)
     matrix = torch.randn(2048, 2048, dtype=torch.bfloat16)
     features = torch.randn(32, 128, 32, 32, dtype=torch.bfloat16).contiguous(memory_format=torch.channels_last)
     kernel = torch.randn(128, 128, 3, 3, dtype=torch.bfloat16).contiguous(memory_format=torch.channels_last)
-    operations = {
-        "step": (counter.get_total_flops(), lambda: adversarial_step(networks, images, *weights, 90.0)),
-        "matrix product": (2 * 2048**3, lambda: matrix @ matrix),
-        "convolution": (2 * 32 * 32**2 * 9 * 128**2, lambda: torch.conv2d(features, kernel, padding=1)),
+    label = "IntroVAE step, share of the bfloat16 peak"
+    steps = {
+        "step": lambda: adversarial_step(networks, images, *weights, 90.0),
+        "matrix product": lambda: matrix @ matrix,
+        "convolution": lambda: torch.conv2d(features, kernel, padding=1),
     }
-    seconds = {name: [] for name in operations}
-
-    def one_of_each():
-        for name, (_, operation) in operations.items():
-            started = time.perf_counter()
-            operation()
-            seconds[name].append(time.perf_counter() - started)
-
-    one_of_each()
-    for values in seconds.values():
-        values.clear()
-    benchmark.group = "IntroVAE step, share of the bfloat16 peak"
-    benchmark.pedantic(one_of_each, rounds=10)
-    rate = {name: flops / sorted(seconds[name])[5] / 1e9 for name, (flops, _) in operations.items()}
+    flops = {
+        "step": counter.get_total_flops(),
+        "matrix product": 2 * 2048**3,
+        "convolution": 2 * 32 * 32**2 * 9 * 128**2,
+    }
+    rate = {name: flops[name] / seconds / 1e9 for name, seconds in median_seconds(benchmark, steps, 10, label).items()}
     benchmark.extra_info["share"] = rate["step"] / max(rate["matrix product"], rate["convolution"])
-    print(f"\n{benchmark.group}: {benchmark.extra_info['share']:.3f}, GFLOP/s: {rate}")
+    print(f"\n{label}: {benchmark.extra_info['share']:.3f}, GFLOP/s: {rate}")
 
 
-def test_share_of_softadapt(benchmark, settings):
+def test_share_of_softadapt(benchmark, settings, images):
     networks = build_networks(settings, 3, torch.device("cpu"))
-    images = torch.rand(settings.batch_size, 3, settings.image_size, settings.image_size)
-    images = images.contiguous(memory_format=torch.channels_last)
     weights = {name: balances(settings, name) for name in ("softadapt", "fixed")}
     steps = {name: lambda pair=pair: adversarial_step(networks, images, *pair, 90.0) for name, pair in weights.items()}
     median_ratio(benchmark, steps, 20, "IntroVAE step, SoftAdapt over fixed weights")
