@@ -107,7 +107,7 @@ def _courses(runs: Runs) -> pd.DataFrame:
 
 
 def introvae_course(runs: Runs) -> plt.Figure:
-    """What the paper does not show: the KL terms, the error and the weights by epoch."""
+    """The KL terms, the error and the weights by epoch, none of which the paper shows."""
     history = _courses(runs)
     history["gap"] = history["kl_sampled"] - history["kl_real"]
     panels = [
@@ -148,9 +148,9 @@ def prior_samples(runs: Runs) -> plt.Figure:
         last = max((name for name in run.samples if name.startswith("prior_epoch_")), key=_epoch, default=None)
         if last is not None:
             samples = run.samples[last]
-            columns = max(1, len(samples) // 2)
-            rows = [samples[:columns], samples[columns : 2 * columns]]
-            show_images(axes, np.concatenate([row for row in rows if len(row)], axis=2), method)
+            rows = min(2, len(samples))
+            of_equal_length = np.split(samples[: len(samples) // rows * rows], rows)
+            show_images(axes, np.concatenate(of_equal_length, axis=2), method)
     return _titled(figure, runs)
 
 
