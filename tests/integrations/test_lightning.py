@@ -209,7 +209,11 @@ def test_resumed_training_equals_an_uninterrupted_one_in_every_bit(tmp_path, pre
     fit(whole, 4, precision=precision)
     checkpoint = ModelCheckpoint(tmp_path)
     fit(first, 2, [LossWeightMonitor(), checkpoint], enable_checkpointing=True, validate=True, precision=precision)
-    assert not [key for key in torch.load(checkpoint.best_model_path)["callbacks"] if "LossWeightMonitor" in key]
+    assert not [
+        key
+        for key in torch.load(checkpoint.best_model_path, weights_only=True)["callbacks"]
+        if "LossWeightMonitor" in key
+    ]
     fit(second, 4, [LossWeightMonitor()], validate=True, resume=checkpoint.best_model_path, precision=precision)
     for name in ("weights_of_steps", "histories_of_steps"):
         resumed = [*getattr(first, name), *getattr(second, name)]

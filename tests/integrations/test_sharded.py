@@ -69,7 +69,7 @@ def work(rank, folder):
 
 def test_ranks_agree_and_resume_in_every_bit(tmp_path):
     spawn(work, (str(tmp_path),), nprocs=RANKS)
-    ranks = [torch.load(tmp_path / f"rank-{rank}") for rank in range(RANKS)]
+    ranks = [torch.load(tmp_path / f"rank-{rank}", weights_only=True) for rank in range(RANKS)]
     for results in ranks:
         assert results["names"] == ("mse", "l1")
         assert torch.equal(torch.stack(results["whole"]), torch.stack(results["resumed"]))
