@@ -142,7 +142,9 @@ def introvae_course(runs: Runs) -> plt.Figure:
 def prior_samples(runs: Runs) -> plt.Figure:
     """Images decoded from the same sixteen draws of the prior, two rows of eight per method, from the first seed."""
     methods = list(runs.section.methods)
-    figure, panels = plt.subplots(len(methods), 1, figsize=(WIDTH, 0.2 + 1.45 * len(methods)), squeeze=False)
+    figure, panels = plt.subplots(
+        len(methods), 1, figsize=(WIDTH, 0.2 + 2 * LARGEST_FACE * len(methods)), squeeze=False
+    )
     for axes, method in zip(panels.flat, methods, strict=True):
         run = runs.folder(method, runs.section.seeds[0])
         last = max((name for name in run.samples if name.startswith("prior_epoch_")), key=_epoch, default=None)
