@@ -7,6 +7,7 @@
 # experiments/<room>/rules.smk. Parameters that are functions of `output` are passed on, but make nothing stale.
 
 import os
+import re
 import sys
 
 sys.path.insert(0, workflow.basedir)
@@ -41,7 +42,7 @@ wildcard_constraints:
 
 
 onstart:
-    job_lines.follow(logger, workflow.dag.stats()[1], JOBS.stated_minutes())
+    job_lines.follow(logger, counts := workflow.dag.stats()[1], JOBS.stated_minutes(counts))
 
 
 onsuccess:
@@ -76,8 +77,7 @@ for room, section in SETTINGS.rooms.items():
 
     include: f"experiments/{room}/rules.smk"
 
-    # a set, since a job of all seeds leaves the same files whatever the seed
-    RUNS[room] = sorted({*expand(getattr(rules, room).output, seed=section.all_seeds(), **section.choices())})
+    RUNS[room] = JOBS.files(room)
 
 
 include: "experiments/evidence/rules.smk"

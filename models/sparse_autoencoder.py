@@ -34,6 +34,16 @@ class SparseAutoencoder(nn.Module):
         code = self.encode(images)
         return self.decode(code), code
 
+    @property
+    def decoder_norms(self) -> Tensor:
+        """Euclidean norms (hidden_units,) of the decoder's columns, the images that the units add."""
+        return self.decoder.weight.norm(dim=0)
+
+    @torch.no_grad()
+    def normalize_decoder(self) -> None:
+        """Scale every column of the decoder to norm 1. The L1 norm of the code then has a fixed unit."""
+        self.decoder.weight.div_(self.decoder_norms)
+
 
 def loss_components(images: Tensor, reconstructions: Tensor, code: Tensor) -> dict[str, Tensor]:
     """Return the two terms of the loss, unweighted scalars (equation 17).

@@ -6,7 +6,7 @@ rule digit_classifier:
         ancient(JOBS.data("digit_classifier")),
         JOBS.code("digit_classifier"),
     output:
-        JOBS.outputs("digit_classifier/default/seed-{seed}", "weights.pt"),
+        JOBS.outputs("digit_classifier", "default", "{seed}"),
     log:
         f"{LOGS}/digit_classifier-{{seed}}.log",
     benchmark:

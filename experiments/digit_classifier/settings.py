@@ -10,6 +10,8 @@ from experiments.runs.room import Section
 class DigitClassifierSettings(Section):
     """The judge of reconstructed digits, trained once on real ones."""
 
+    leaves = ("weights.pt",)
+
     epochs: int = Field(gt=0, description="passes over the training digits")
     batch_size: int = Field(gt=0, description="digits per step")
     learning_rate: float = Field(gt=0, description="peak of the one-cycle schedule (AdamW)")

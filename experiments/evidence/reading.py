@@ -117,7 +117,7 @@ def runs_of(settings: scale.Settings) -> list[tuple[str, str, int]]:
         (room, name, seed)
         for room, section in settings.rooms.items()
         for name in section.names()
-        for seed in section.all_seeds()
+        for seed in section.seeds_of(name)
     ]
 
 
@@ -275,7 +275,7 @@ class Runs:
         table = read_rows(self._table)
         rows = table[table["room"] == self.room]
         there = set(zip(rows["run"], rows["seed"], strict=True))
-        wanted = [(name, str(seed)) for name in self.section.names() for seed in self.section.all_seeds()]
+        wanted = [(name, str(seed)) for name in self.section.names() for seed in self.section.seeds_of(name)]
         if lacking := [run for run in wanted if run not in there]:
             name, seed = lacking[0]
             raise UserError(

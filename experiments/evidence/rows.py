@@ -28,7 +28,7 @@ def gather(settings: Settings, room: str) -> list[dict[str, Any]]:
     findings = reading.open_room(room, "findings")
     rows = []
     for name in section.names():
-        for seed in section.all_seeds():
+        for seed in section.seeds_of(name):
             run = reading.FinishedRun(run_folder(settings.scale, room, name, seed))
             own = findings.rows(run, section) if findings else [final_numbers(run)]
             rows += [identity(run, room, name, seed) | row for row in own]

@@ -26,9 +26,11 @@ class Rules(NamedTuple):
     """What all trajectories of a call share: SoftAdapt's options, the step rule and when to stop."""
 
     weighted: bool
-    loss_weighted: bool
+    size: float
     normalize: bool
+    total: float
     barzilai_borwein: bool
+    frozen_secant: bool
     lowest_step: float
     tolerance: float
     divergence_radius: float
@@ -57,7 +59,7 @@ def _normalize(rates: np.ndarray) -> None:
 
 @_compiled
 def _weigh(weights: np.ndarray, rates: np.ndarray, losses: Any, beta: float, rules: Rules) -> None:
-    """Write SoftAdapt's weights, which sum to K, from rates (K,), which are overwritten, and losses (K,)."""
+    """Write SoftAdapt's weights (K,) from rates (K,), which are overwritten, and losses (K,)."""
     if rules.normalize:
         _normalize(rates)
     largest_loss, largest, norm = 0.0, -inf, 0.0
@@ -65,15 +67,15 @@ def _weigh(weights: np.ndarray, rates: np.ndarray, losses: Any, beta: float, rul
         largest_loss = max(largest_loss, losses[k])
     for k in range(len(rates)):
         weights[k] = _saturated(beta * rates[k])
-        if rules.loss_weighted:
+        if rules.size != 0:
             relative = max(losses[k], 0.0) / largest_loss
-            weights[k] += log(relative if relative == relative else 1.0)
+            weights[k] += rules.size * log(relative if relative == relative else 1.0)
         largest = max(largest, weights[k])
     for k in range(len(rates)):
         weights[k] = exp(weights[k] - largest)
         norm += weights[k]
     for k in range(len(rates)):
-        weights[k] = weights[k] / norm * len(rates)
+        weights[k] = weights[k] / norm * rules.total
 
 
 @cache
@@ -85,22 +87,29 @@ def descent(function: Objective) -> Callable[..., None]:
 
     @_compiled
     def descend(
-        steps: np.ndarray, starts: np.ndarray, step_sizes: np.ndarray, betas: np.ndarray, rules: Rules, diverged: int
+        steps: np.ndarray,
+        starts: np.ndarray,
+        step_sizes: np.ndarray,
+        betas: np.ndarray,
+        constant: np.ndarray,
+        rules: Rules,
+        diverged: int,
     ) -> None:
         """Write the steps to converge, or `diverged`, of every trajectory into `steps` (N,); others keep what is there.
 
-        starts (N, 2), step_sizes (N,) and betas (N,) are float64, steps int32.
+        starts (N, 2), step_sizes (N,), betas (N,) and the weights without SoftAdapt, constant (N, K), are float64, steps
+        int32.
         """
         previous_losses, rates, weights = np.empty(count), np.empty(count), np.empty(count)
         for n in range(len(starts)):
             x, y = starts[n]
             losses = components(x, y)
-            previous_x = previous_y = previous_along_x = previous_along_y = 0.0
+            before_x = before_y = previous_x = previous_y = previous_along_x = previous_along_y = 0.0
             if sqrt((x - best_x) ** 2 + (y - best_y) ** 2) <= rules.tolerance:
                 steps[n] = 0
                 continue
             for step in range(1, rules.max_steps + 1):
-                weights[:] = 1.0
+                weights[:] = constant[n]
                 if rules.weighted and step > 1:
                     for k in range(count):
                         rates[k] = losses[k] - previous_losses[k]
@@ -113,8 +122,14 @@ def descent(function: Objective) -> Callable[..., None]:
                 if rules.barzilai_borwein and step == 1:
                     eta = rules.lowest_step
                 elif rules.barzilai_borwein:
+                    before_x, before_y = previous_along_x, previous_along_y
+                    if rules.frozen_secant:
+                        before_x, before_y, old_slopes = 0.0, 0.0, gradients(previous_x, previous_y)
+                        for k in range(count):
+                            before_x += weights[k] * old_slopes[k][0]
+                            before_y += weights[k] * old_slopes[k][1]
                     moved_x, moved_y = x - previous_x, y - previous_y
-                    curvature = moved_x * (along_x - previous_along_x) + moved_y * (along_y - previous_along_y)
+                    curvature = moved_x * (along_x - before_x) + moved_y * (along_y - before_y)
                     if curvature > 0:
                         quotient = (moved_x * moved_x + moved_y * moved_y) / curvature
                         eta = min(max(quotient, rules.lowest_step), eta)

@@ -5,7 +5,7 @@ rule gradient_descent:
     input:
         JOBS.code("gradient_descent"),
     output:
-        JOBS.outputs("gradient_descent/{function}-{step_rule}/seed-{seed}", "samples.npz"),
+        JOBS.outputs("gradient_descent", "{function}-{step_rule}", "{seed}"),
     log:
         f"{LOGS}/gradient_descent/{{function}}-{{step_rule}}-{{seed}}.log",
     benchmark:

@@ -5,9 +5,10 @@ Every start x step size x beta of a sweep is one trajectory in float64:
     x <- x - eta * sum_k a_k grad f_k(x)
 
 The weights a_k sum to the number of components, so that plain descent (a_k = 1) and SoftAdapt take steps of the same
-scale. The step eta is fixed, or Barzilai and Borwein's (1988) first one, <s, s> / <s, y> for the last displacement s
-and the change y of the weighted gradient, clipped to [barzilai_borwein_lowest, eta]; where <s, y> <= 0 the upper bound
-is taken (Birgin, Martinez and Raydan 2000), and the first step is the lower bound.
+scale, or to 1. The step eta is fixed, or Barzilai and Borwein's (1988) first one, <s, s> / <s, y> for the last
+displacement s and the change y of the weighted gradient, clipped to [barzilai_borwein_lowest, eta]; where <s, y> <= 0 the
+upper bound is taken (Birgin, Martinez and Raydan 2000), and the first step is the lower bound. With the step rule
+``frozen_secant`` both gradients of the change y have the weights of this step.
 """
 
 from dataclasses import dataclass
@@ -17,7 +18,16 @@ import torch
 from torch import Tensor
 
 from experiments.gradient_descent.kernel import Rules, descent
-from experiments.gradient_descent.settings import DIVERGED, METHODS, NOT_CONVERGED, GradientDescentSettings
+from experiments.gradient_descent.settings import (
+    DIVERGED,
+    HALVES,
+    METHODS,
+    NOT_CONVERGED,
+    ComponentSteps,
+    GradientDescentSettings,
+    Method,
+    StepSizes,
+)
 from experiments.runs.command_line import Request
 from experiments.runs.folder import Run
 from experiments.runs.progress import progress_bar
@@ -43,7 +53,7 @@ class Descent:
 def advance(
     state: Descent,
     function: Objective,
-    method: str,
+    method: Method,
     step_rule: str,
     *,
     betas: Tensor,
@@ -55,20 +65,21 @@ def advance(
     Args:
         state: points (N, 2) and losses (N, K), float64.
         function: what is minimised.
-        method: a key of `METHODS`.
+        method: how the components are weighed.
         step_rule: one of `STEP_RULES`.
         betas: (N,).
         step_sizes: (N,), the step, or the upper bound of the Barzilai-Borwein step.
         lowest_step: lower bound of the Barzilai-Borwein step.
     """
-    variant, normalize = METHODS[method]
-    if not variant or state.previous_losses is None:
+    if method.size is None or state.previous_losses is None:
         weights = torch.ones_like(state.losses)
     else:
         rates = state.losses - state.previous_losses
-        recent = state.losses if variant == "loss_weighted" else None
-        weights = softadapt_weights(rates, recent, beta=betas.unsqueeze(-1), normalize=normalize)
-        weights = weights * weights.shape[-1]
+        recent = state.losses if method.size else None
+        if method.size not in (None, 0, 1):
+            recent = (state.losses / state.losses.amax(-1, keepdim=True)).pow(method.size)
+        weights = softadapt_weights(rates, recent, beta=betas.unsqueeze(-1), normalize=method.normalize)
+        weights = weights * (1 if method.sums_to_one else weights.shape[-1])
     direction = torch.einsum("nk,nkd->nd", weights, function.gradients(state.points))
     if step_rule == "fixed":
         steps = step_sizes
@@ -76,7 +87,10 @@ def advance(
         steps = torch.full_like(step_sizes, lowest_step)
     else:
         moved = state.points - state.previous_points
-        turned = direction - state.previous_direction
+        before = state.previous_direction
+        if step_rule == "frozen_secant":
+            before = torch.einsum("nk,nkd->nd", weights, function.gradients(state.previous_points))
+        turned = direction - before
         curvature = (moved * turned).sum(-1)
         quotient = (moved * moved).sum(-1) / curvature
         steps = torch.where(curvature > 0, quotient, torch.inf).clamp(min=lowest_step).minimum(step_sizes)
@@ -86,7 +100,7 @@ def advance(
 
 def steps_to_converge(
     function: Objective,
-    method: str,
+    method: Method,
     step_rule: str,
     starts: Tensor,
     step_sizes: Tensor,
@@ -109,33 +123,69 @@ def steps_to_converge(
     """
     shape = (len(betas), step_sizes.shape[-1], len(starts))
     grid = torch.cartesian_prod(*(torch.arange(size) for size in shape))
-    result = torch.full((len(grid),), NOT_CONVERGED, dtype=torch.int32)
     step_size = step_sizes.expand(shape[:2])[grid[:, 0], grid[:, 1]]
-    columns = [column.numpy() for column in (result, starts[grid[:, 2]], step_size, betas[grid[:, 0]])]
-    variant, normalize = METHODS[method]
+    ones = torch.ones(len(grid), len(function.component_names), dtype=torch.float64)
+    columns = (starts[grid[:, 2]], step_size, betas[grid[:, 0]], ones)
+    return _counted(columns, function, method, step_rule, settings, progress).reshape(shape)
+
+
+def component_steps_to_converge(
+    function: Objective, starts: Tensor, grid: Tensor, settings: GradientDescentSettings, progress: Any = None
+) -> Tensor:
+    """Steps of plain descent with constant step sizes for every component, for every combination.
+
+    Args:
+        starts: (S, 2) float64.
+        grid: (C, K) float64, the step sizes of the K components.
+        progress: a tqdm bar over the combinations to advance, or None.
+
+    Returns:
+        (C, S) int32, as `steps_to_converge`.
+    """
+    which = torch.cartesian_prod(torch.arange(len(grid)), torch.arange(len(starts)))
+    ones = torch.ones(len(which), dtype=torch.float64)
+    columns = (starts[which[:, 1]], ones, ones, grid[which[:, 0]])
+    counted = _counted(columns, function, METHODS["plain"], "fixed", settings, progress)
+    return counted.reshape(len(grid), len(starts))
+
+
+def _counted(
+    columns: tuple[Tensor, ...],
+    function: Objective,
+    method: Method,
+    step_rule: str,
+    settings: GradientDescentSettings,
+    progress: Any,
+) -> Tensor:
+    """Steps (N,) of trajectories with these starts (N, 2), step sizes (N,), betas (N,) and constant weights (N, K)."""
+    components = len(function.component_names)
     rules = Rules(
-        weighted=method != "plain",
-        loss_weighted=variant == "loss_weighted",
-        normalize=normalize,
-        barzilai_borwein=step_rule == "barzilai_borwein",
+        weighted=method.size is not None,
+        size=float(method.size or 0),
+        normalize=method.normalize,
+        total=1.0 if method.sums_to_one else float(components),
+        barzilai_borwein=step_rule != "fixed",
+        frozen_secant=step_rule == "frozen_secant",
         lowest_step=settings.barzilai_borwein_lowest,
         tolerance=settings.tolerance,
         divergence_radius=settings.divergence_radius,
         max_steps=settings.max_steps,
     )
+    result = torch.full((len(columns[0]),), NOT_CONVERGED, dtype=torch.int32)
+    arrays = [column.numpy() for column in (result, *columns)]
     descend = descent(function)
     at_once = max(1, STEPS_AT_ONCE // settings.max_steps)
-    for first in range(0, len(grid), at_once):  # between two of these calls a signal is answered
-        part = [column[first : first + at_once] for column in columns]
+    for first in range(0, len(result), at_once):  # between two of these calls a signal is answered
+        part = [array[first : first + at_once] for array in arrays]
         descend(*part, rules, DIVERGED)
         if progress is not None:
             progress.update(len(part[0]))
-    return result.reshape(shape)
+    return result
 
 
 def trajectory(
     function: Objective,
-    method: str,
+    method: Method,
     step_rule: str,
     start: Tensor,
     step_size: float,
@@ -174,38 +224,41 @@ def sobol_starts(function: Objective, count: int, seed: int) -> Tensor:
     return low + (high - low) * unit
 
 
-def step_size_grid(settings: GradientDescentSettings) -> torch.Tensor:
-    """The sweep's step sizes (E,), float64, evenly spaced in the logarithm."""
-    grid = settings.step_sizes
+def step_size_grid(grid: StepSizes | ComponentSteps) -> Tensor:
+    """Step sizes (E,), float64, evenly spaced in the logarithm."""
     low, high = torch.tensor([grid.lowest, grid.highest], dtype=torch.float64).log10()
     return torch.logspace(float(low), float(high), grid.count, dtype=torch.float64)
 
 
-def choosing_starts(count: int, seed: int) -> Tensor:
-    """Mask (count,) of the half of the starts on which settings are chosen; methods are judged on the others.
+def random_halves(count: int, seed: int) -> Tensor:
+    """Masks (HALVES, count) of the starts on which settings are chosen; methods are judged on the others.
 
-    A random half: neighbours in a Sobol sequence lie in opposite halves of the box, so every second one would not do.
+    Random halves: neighbours in a Sobol sequence lie in opposite halves of the box, so every second one would not do.
     """
-    return torch.randperm(count, generator=torch.Generator().manual_seed(seed)) < count // 2
+    generator = torch.Generator().manual_seed(seed)
+    return torch.stack([torch.randperm(count, generator=generator) < count // 2 for _ in range(HALVES)])
 
 
-def fine_step_sizes(steps: Tensor, step_sizes: Tensor, chooses: Tensor, settings: GradientDescentSettings) -> Tensor:
-    """Step sizes (B, R) around the best of the grid for every beta, so that its spacing does not decide between methods.
+def fine_step_sizes(steps: Tensor, step_sizes: Tensor, settings: GradientDescentSettings) -> Tensor:
+    """Step sizes (B, 2 R) around the best of the grid for every beta, so that its spacing does not decide between methods.
 
-    They lie between the neighbours of the step size with the fewest steps, on average over the starts that settings are
-    chosen on; a start that does not arrive counts as ``max_steps + 1``.
+    Half of them lie between the neighbours of the step size with the fewest expected steps (`expected_steps`), half
+    between those of the one with the lowest median, over all starts. The choice among them is made on a half of the
+    starts.
 
     Args:
         steps: (B, E, S), what `steps_to_converge` returned for the grid.
         step_sizes: (E,) the grid, evenly spaced in the logarithm.
-        chooses: (S,) mask of those starts.
         settings: ``step_sizes.refined`` is R.
     """
-    counted = torch.where(steps >= 0, steps, settings.max_steps + 1)[:, :, chooses].double()
-    best = step_sizes[counted.mean(-1).argmin(-1)]
+    limit = settings.max_steps + 1
+    counted = torch.where(steps >= 0, steps, limit).double()
+    arrived = (steps >= 0).double().sum(-1)
+    expected = torch.where(arrived > 0, counted.sum(-1) / arrived, torch.inf)
     spacing = float((step_sizes[1] / step_sizes[0]).log())
     offsets = torch.linspace(-spacing, spacing, settings.step_sizes.refined + 2, dtype=torch.float64)[1:-1]
-    return best.unsqueeze(-1) * offsets.exp()
+    best = [step_sizes[value.argmin(-1)] for value in (expected, counted.quantile(0.5, dim=-1))]
+    return torch.cat([value.unsqueeze(-1) * offsets.exp() for value in best], dim=-1)
 
 
 def run(request: Request) -> None:
@@ -216,46 +269,66 @@ def run(request: Request) -> None:
     if folder.finished:
         return
     starts = sobol_starts(function, settings.starts, request.seed)
-    step_sizes = step_size_grid(settings)
-    illustrated_start = torch.tensor(settings.illustrated_starts[function.name], dtype=torch.float64)
-    one_beta = torch.tensor([settings.illustrated_beta], dtype=torch.float64)
-    chooses = choosing_starts(settings.starts, request.seed)
+    step_sizes = step_size_grid(settings.step_sizes)
     samples = {
         "starts": starts,
-        "chooses": chooses,
+        "halves": random_halves(settings.starts, request.seed),
         "step_sizes": step_sizes,
-        "betas": torch.tensor(settings.betas),
+        "betas": torch.tensor(settings.betas, dtype=torch.float64),
     }
     metrics: dict[str, Any] = {}
     if (state := folder.resume()) is not None:
         samples, metrics = state["samples"], state["metrics"]
-    for method in METHODS:
-        if method in metrics:
+    for name, method in settings.methods(step_rule).items():
+        if name in metrics:
             continue
-        betas = torch.tensor(settings.betas if method != "plain" else [0.0], dtype=torch.float64)
+        betas = samples["betas"] if method.size is not None else torch.zeros(1, dtype=torch.float64)
         descents = len(betas) * len(starts)
-        bar = progress_bar(descents * len(step_sizes), f"{function.name} {step_rule} {method}", "descent")
-        with bar as progress:
+        with progress_bar(descents * len(step_sizes), f"{function.name} {step_rule} {name}", "descent") as progress:
             steps = steps_to_converge(function, method, step_rule, starts, step_sizes, betas, settings, progress)
-        fine = fine_step_sizes(steps, step_sizes, chooses, settings)
-        bar = progress_bar(descents * fine.shape[-1], f"{function.name} {step_rule} {method}, refined", "descent")
-        with bar as progress:
-            fine_steps = steps_to_converge(function, method, step_rule, starts, fine, betas, settings, progress)
-        samples |= {f"steps_{method}": steps, f"fine_steps_{method}": fine_steps}
-        samples[f"fine_step_sizes_{method}"] = fine
-        metrics[method] = {
+        samples[f"steps_{name}"] = steps
+        if not method.sums_to_one:
+            fine = fine_step_sizes(steps, step_sizes, settings)
+            bar = progress_bar(descents * fine.shape[-1], f"{function.name} {step_rule} {name}, refined", "descent")
+            with bar as progress:
+                fine_steps = steps_to_converge(function, method, step_rule, starts, fine, betas, settings, progress)
+            samples |= {f"fine_steps_{name}": fine_steps, f"fine_step_sizes_{name}": fine}
+        metrics[name] = {
             "converged_share": (steps >= 0).double().mean(-1).tolist(),
             "diverged_share": (steps == DIVERGED).double().mean(-1).tolist(),
         }
-        drawn = steps_to_converge(
-            function, method, step_rule, illustrated_start.unsqueeze(0), step_sizes, one_beta, settings
-        )[0, :, 0]
-        counts = torch.where(drawn >= 0, drawn, settings.max_steps + 1)
-        best = int(counts.argmin())
-        metrics[method] |= {"drawn_steps": int(drawn[best]), "drawn_step_size": float(step_sizes[best])}
-        path = trajectory(
-            function, method, step_rule, illustrated_start, float(step_sizes[best]), settings.illustrated_beta, settings
-        )
-        folder.history += [{"method": method} | row for row in path]
+        if name in METHODS:
+            metrics[name] |= _drawn(folder, function, name, step_rule, step_sizes, settings)
         folder.save({"samples": samples, "metrics": metrics})
+    if step_rule == "fixed":
+        grid = settings.component_steps[function.name]
+        sizes = step_size_grid(grid)
+        combinations = torch.cartesian_prod(*[sizes] * len(function.component_names))
+        some = starts[: grid.starts]
+        with progress_bar(len(combinations) * len(some), f"{function.name}, steps by component", "descent") as progress:
+            samples["component_steps"] = component_steps_to_converge(function, some, combinations, settings, progress)
+        samples["component_step_sizes"] = combinations
     folder.finish(metrics, samples={name: values.numpy() for name, values in samples.items()})
+
+
+def _drawn(
+    folder: Run,
+    function: Objective,
+    name: str,
+    step_rule: str,
+    step_sizes: Tensor,
+    settings: GradientDescentSettings,
+) -> dict[str, Any]:
+    """Add the path of a method from the illustrated start, at its best step size of the grid, to the history.
+
+    Returns:
+        The number of its steps, or a code, and the step size.
+    """
+    method, beta = METHODS[name], settings.illustrated_beta
+    start = torch.tensor(settings.illustrated_starts[function.name], dtype=torch.float64)
+    one_beta = torch.tensor([beta], dtype=torch.float64)
+    steps = steps_to_converge(function, method, step_rule, start.unsqueeze(0), step_sizes, one_beta, settings)[0, :, 0]
+    best = int(torch.where(steps >= 0, steps, settings.max_steps + 1).argmin())
+    path = trajectory(function, method, step_rule, start, float(step_sizes[best]), beta, settings)
+    folder.history += [{"method": name} | row for row in path]
+    return {"drawn_steps": int(steps[best]), "drawn_step_size": float(step_sizes[best])}

@@ -6,7 +6,7 @@ rule introvae:
         ancient(JOBS.data("introvae")),
         JOBS.code("introvae"),
     output:
-        JOBS.outputs("introvae/{method}/seed-{seed}", "samples.npz", "weights.pt"),
+        JOBS.outputs("introvae", "{method}", "{seed}"),
     log:
         f"{LOGS}/introvae/{{method}}-{{seed}}.log",
     benchmark:

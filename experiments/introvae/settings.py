@@ -82,6 +82,8 @@ class IntroVAEMethod(Strict):
 class IntroVAESettings(Section):
     """IntroVAE on faces (paper section 4.2)."""
 
+    leaves = ("samples.npz", "weights.pt")
+
     trains = True
 
     seeds: Seeds = Field(description="seeds of initialisation, data order and latent noise, the same for every method")

@@ -6,7 +6,7 @@ rule namesakes:
         ancient(JOBS.data("namesakes")),
         JOBS.code("namesakes"),
     output:
-        JOBS.outputs("namesakes/default/seed-{seed}", "samples.npz"),
+        JOBS.outputs("namesakes", "default", "{seed}"),
     log:
         f"{LOGS}/namesakes-{{seed}}.log",
     benchmark:

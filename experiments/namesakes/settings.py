@@ -27,6 +27,8 @@ PositiveRange = Annotated[
 class NamesakesSettings(Section):
     """Audit of the rules that carry the name SoftAdapt in public code."""
 
+    leaves = ("samples.npz",)
+
     seed: int = Field(ge=0, description="seed of the random histories and of the training whose losses are recorded")
     observations: int = Field(ge=6, description="losses of each component in a named or random history")
     settled: int = Field(ge=2, description="observations after which every rule has the history it needs")

@@ -6,7 +6,7 @@ rule niqe_collapse:
         ancient(JOBS.data("niqe_collapse")),
         JOBS.code("niqe_collapse"),
     output:
-        JOBS.outputs("niqe_collapse/default/seed-{seed}", "samples.npz"),
+        JOBS.outputs("niqe_collapse", "default", "{seed}"),
     log:
         f"{LOGS}/niqe_collapse-{{seed}}.log",
     benchmark:

@@ -10,6 +10,8 @@ from experiments.runs.room import Distinct, Section
 class NiqeCollapseSettings(Section):
     """Audit of the paper's NIQE values."""
 
+    leaves = ("samples.npz",)
+
     seed: int = Field(ge=0, description="seed of the noise images")
     image_size: int = Field(ge=96, lt=192, description="side of the images in pixels: one block of 96 px, as inferred")
     images: int = Field(gt=0, le=390, description="faces, and noise images")

@@ -149,6 +149,8 @@ def _described(section: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
         value = getattr(section, name)
         if name == "methods":
             yield "--methods.METHOD.KEY", f"{field.description}; --KEY alone is that of the chosen method"
+        elif isinstance(value, dict) and model_in(field.annotation):
+            yield f"{_flag(prefix + name)}.NAME.KEY", field.description or ""
         elif model_in(field.annotation):
             yield from _described(value, f"{prefix}{name}.")
         elif name not in ("seed", "seeds"):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.runs.files import ROOT
-from experiments.runs.room import Section
+from experiments.runs.room import Section, run_folder
 from experiments.runs.sources import module_files, run_files
 
 LONGEST = 24 * 60
@@ -35,12 +35,26 @@ class Jobs:
     def __init__(self, scale: Any) -> None:
         self.scale = scale
 
-    def outputs(self, run: str, *more: str) -> list[str]:
-        """Files that a run leaves, with wildcards as in `run`.
+    def outputs(self, room: str, name: str, seed: object) -> list[str]:
+        """Files that a run leaves; its name and seed may hold wildcards.
 
         Checkpoints are not among them, since Snakemake deletes the outputs of a job that fails.
         """
-        return [f"results/{self.scale.scale}/runs/{run}/{file}" for file in (*RESULT_FILES, *more)]
+        folder = run_folder(self.scale.scale, room, name, seed).as_posix()
+        return [f"{folder}/{file}" for file in (*RESULT_FILES, *self.scale.section(room).leaves)]
+
+    def files(self, room: str, *names: str) -> list[str]:
+        """Files that all runs of a room leave, or those of some names."""
+        section = self.scale.section(room)
+        runs = [(name, seed) for name in names or section.names() for seed in section.seeds_of(name)]
+        return [file for name, seed in runs for file in self.outputs(room, name, seed)]
+
+    def before(self, room: str) -> Callable[[Any], list[str]]:
+        """Files of the runs of the room that a run reads."""
+        section = self.scale.section(room)
+        return lambda wildcards: [
+            file for name in section.follows(self._name(room, wildcards)) for file in self.files(room, name)
+        ]
 
     def data(self, room: str) -> list[str]:
         """Marks that the data sets of a room are there and whole."""
@@ -68,10 +82,11 @@ class Jobs:
         megabytes = self.scale.section(room).megabytes(self.scale)
         return lambda wildcards, attempt: attempt * megabytes  # noqa: ARG005
 
-    def stated_minutes(self) -> dict[str, float]:
-        """Minutes of a job, without start-up, for the rooms that count them from their settings."""
+    def stated_minutes(self, rules: Iterable[str]) -> dict[str, float]:
+        """Minutes of a job, without start-up, of the rules whose room counts them from its settings."""
         rooms = self.scale.rooms.items()
-        return {room: part.minutes(self.scale) for room, part in rooms if type(part).minutes is not Section.minutes}
+        stated = {room: part.minutes(self.scale) for room, part in rooms if type(part).minutes is not Section.minutes}
+        return {rule: minutes for rule in rules for room, minutes in stated.items() if rule.startswith(room)}
 
     def _variant(self, room: str, wildcards: Any) -> dict[str, str]:
         return {choice: getattr(wildcards, choice) for choice in self.scale.section(room).choices()}

@@ -109,12 +109,14 @@ class Context(NamedTuple):
         shared: parameters that every component depends on, for rules that look at gradients; empty where a rule is only
             checked.
         source: where the rule's options were written, for messages.
+        schedule: weights (steps, K) of another run, for the rule that replays them.
     """
 
     names: tuple[str, ...]
     steps_per_epoch: int = 1
     shared: "tuple[Tensor, ...]" = ()
     source: str = "weighting"
+    schedule: "Tensor | None" = None
 
 
 class Section(Strict):
@@ -130,6 +132,9 @@ class Section(Strict):
     trains: ClassVar[bool] = False
     """Whether a run trains by epochs and saves checkpoints within them."""
 
+    leaves: ClassVar[tuple[str, ...]] = ()
+    """Files that a run leaves besides those that every run leaves."""
+
     def choices(self) -> dict[str, list[str]]:
         """Options that tell the runs of a seed apart, each with its values, as ``{"method": ["fixed", "softadapt"]}``."""
         return {}
@@ -141,6 +146,14 @@ class Section(Strict):
     def all_seeds(self) -> list[int]:
         """Seeds of the runs."""
         return list(getattr(self, "seeds", None) or [self.seed])  # type: ignore[attr-defined]
+
+    def seeds_of(self, name: str) -> list[int]:
+        """Seeds of the runs of one name: all of them, or the first few."""
+        return self.all_seeds()
+
+    def follows(self, name: str) -> list[str]:
+        """Names of the runs of this room that the runs of one name read."""
+        return []
 
     def weightings(self, name: str) -> list[str]:
         """Names of the weighting rules that the run `name` builds. The run depends on their files."""
@@ -176,6 +189,6 @@ def rules_of(values: Any) -> list[str]:
     return []
 
 
-def run_folder(scale: str, room: str, name: str, seed: int) -> Path:
+def run_folder(scale: str, room: str, name: str, seed: object) -> Path:
     """Return the folder in which the workflow keeps a run."""
     return Path("results", scale, "runs", room, name, f"seed-{seed}")

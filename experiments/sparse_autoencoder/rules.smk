@@ -1,27 +1,32 @@
 # Runs are short, so that one job trains all seeds of a method. Tried again, it goes on from their checkpoints.
+# Some methods train from all seeds, some from the first few: a rule for either.
 
 
-rule sparse_autoencoder:
-    input:
-        ancient(JOBS.data("sparse_autoencoder")),
-        expand(rules.digit_classifier.output, seed=SETTINGS.digit_classifier.seed),  # judges the reconstructions
-        JOBS.code("sparse_autoencoder"),
-    output:
-        [
-            JOBS.outputs(f"sparse_autoencoder/{{method}}/seed-{seed}", "samples.npz", "weights.pt")
-            for seed in SETTINGS.sparse_autoencoder.seeds
-        ],
-    log:
-        f"{LOGS}/sparse_autoencoder/{{method}}.log",
-    benchmark:
-        f"{TIMES}/sparse_autoencoder/{{method}}.tsv"
-    resources:
-        mem_mb=JOBS.megabytes("sparse_autoencoder"),
-        runtime=JOBS.minutes("sparse_autoencoder"),
-    params:
-        config=lambda wildcards, output: CONFIG,
-        identity=JOBS.identity("sparse_autoencoder"),
-        seeds=SETTINGS.sparse_autoencoder.seeds,
-    shell:
-        "python -m experiments.sparse_autoencoder --config={params.config:q} --method {wildcards.method:q} "
-        "--seed {params.seeds:q} --overwrite > {log:q} 2>&1"
+for seeds, methods in SETTINGS.sparse_autoencoder.by_seeds().items():
+
+    rule:
+        name:
+            f"sparse_autoencoder_{len(seeds)}"
+        input:
+            ancient(JOBS.data("sparse_autoencoder")),
+            JOBS.files("digit_classifier"),  # judges the reconstructions
+            JOBS.code("sparse_autoencoder"),
+            JOBS.before("sparse_autoencoder"),
+        output:
+            [JOBS.outputs("sparse_autoencoder", "{method}", seed) for seed in seeds],
+        log:
+            f"{LOGS}/sparse_autoencoder/{{method}}.log",
+        benchmark:
+            f"{TIMES}/sparse_autoencoder/{{method}}.tsv"
+        wildcard_constraints:
+            method="|".join(map(re.escape, methods)),
+        resources:
+            mem_mb=JOBS.megabytes("sparse_autoencoder"),
+            runtime=JOBS.minutes("sparse_autoencoder"),
+        params:
+            config=lambda wildcards, output: CONFIG,
+            identity=JOBS.identity("sparse_autoencoder"),
+            seeds=list(seeds),
+        shell:
+            "python -m experiments.sparse_autoencoder --config={params.config:q} --method {wildcards.method:q} "
+            "--seed {params.seeds:q} --overwrite > {log:q} 2>&1"

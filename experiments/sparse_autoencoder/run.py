@@ -2,10 +2,12 @@
 
 One process trains one method from one seed. Methods of the same seed start from the same weights and see the digits in
 the same order. Besides the weighted loss, which differs in meaning from method to method, every epoch records what is
-comparable: the mean squared error per pixel, the L1 norm of the code, and the share of active hidden units.
+comparable: the mean squared error per pixel, and the sparsity of the code by several yardsticks (`_measure`).
 """
 
+import hashlib
 import math
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -20,11 +22,15 @@ from experiments.runs.command_line import Request
 from experiments.runs.errors import UserError
 from experiments.runs.folder import Run
 from experiments.runs.loop import Loop
+from experiments.runs.room import run_folder
 from experiments.weightings import build
 from models.sparse_autoencoder import COMPONENTS, SparseAutoencoder, loss_components
 
 MEASURED_AT_ONCE = 500
 """Images per forward pass when a set is measured: few enough for the activations to stay in the cache."""
+
+WEIGHTS = "weights"
+"""The array of samples.npz that holds the weights (steps, 2) of every step, of a method that another one replays."""
 
 SHOWN_DIGITS = 10
 """The first test image of each digit is kept at every report epoch, for Figure 6."""
@@ -47,7 +53,12 @@ def run(request: Request) -> None:
     """
     settings, name = request.settings, request.variant["method"]
     method = settings.all_methods()[name]
-    folder = Run.of(request, extendable=True, judge=judge_identity(request.classifier))
+    training = settings.training(name)
+    schedule = _replayed_weights(request, method.replays)
+    replayed: dict[str, Any] = (
+        {} if schedule is None else {"schedule": hashlib.sha256(schedule.numpy().tobytes()).hexdigest()[:16]}
+    )
+    folder = Run.of(request, extendable=True, judge=judge_identity(request.classifier), **replayed)
     if folder.finished:
         return
     folder.data = mnist.checksums(request.scale.data_dir)
@@ -64,40 +75,54 @@ def run(request: Request) -> None:
     shown = _first_of_each_digit(labels["test"])
 
     torch.manual_seed(request.seed)
-    model = SparseAutoencoder(train.shape[1], settings.hidden_units)
-    steps = -(-len(train) // settings.batch_size)
+    model = SparseAutoencoder(train.shape[1], training["hidden_units"])
+    unit_norm = training["decoder"] == "unit_norm"
+    if unit_norm:
+        model.normalize_decoder()
+    steps = -(-len(train) // training["batch_size"])
     source = f"sparse_autoencoder.methods.{name}.weighting"
-    balance = build(method.weighting, COMPONENTS, source, steps, shared=model.encoder.parameters())
-    optimizer = torch.optim.Adam([*model.parameters(), *balance.parameters()], settings.learning_rate, fused=True)
+    balance = build(method.weighting, COMPONENTS, source, steps, model.encoder.parameters(), schedule)
+    optimizer = torch.optim.Adam([*model.parameters(), *balance.parameters()], training["learning_rate"], fused=True)
     per_pixel = 1 / train.shape[1]
-    scale = per_pixel if method.reconstruction == "mean" else 1.0
+    scales = {
+        "reconstruction": method.units * (per_pixel if method.reconstruction == "mean" else 1.0),
+        "sparsity": 1 / training["hidden_units"] if method.sparsity == "mean" else 1.0,
+    }
     loop = Loop(
         folder,
         {"model": model, "balance": balance, "optimizer": optimizer},
         description=f"autoencoder {name} seed {request.seed}",
         epochs=settings.epochs,
         items=len(train),
-        batch_size=settings.batch_size,
+        batch_size=training["batch_size"],
     )
+    if settings.is_replayed(name):
+        loop.samples.setdefault(WEIGHTS, torch.full((settings.epochs * steps, len(COMPONENTS)), math.nan))
     with loop.running(), _denormals_as_zero():
         for epoch in loop.epochs():
             for batch in loop.batches():
                 inputs = train.index_select(0, batch).float().div_(255)
-                losses = loss_components(inputs, *model(inputs))
-                losses["reconstruction"] = losses["reconstruction"] * scale
-                loss = balance(losses)
+                terms = loss_components(inputs, *model(inputs))
+                loss = balance({key: scales[key] * term for key, term in terms.items()})
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
-                loop.add({"loss": loss, "error": losses["reconstruction"] / scale, "l1": losses["sparsity"]})
-            means, weights = loop.means(), balance.get_buffer("weights").tolist()
+                if unit_norm:
+                    model.normalize_decoder()
+                if WEIGHTS in loop.samples:
+                    loop.samples[WEIGHTS][loop.steps_done] = balance.get_buffer("weights")
+                loop.add({"loss": loss, "error": terms["reconstruction"], "l1": terms["sparsity"]})
+            means, (first, second) = loop.means(), balance.get_buffer("weights").tolist()
             row = {
                 "train_weighted_loss": means["loss"],
                 "train_mse": means["error"] * per_pixel,
                 "train_l1": means["l1"],
             }
             row |= _measure(model, validation, "validation")
-            row |= {"weight_reconstruction": weights[0] * scale, "weight_sparsity": weights[1]}
+            row |= {
+                "weight_reconstruction": first * scales["reconstruction"],
+                "weight_sparsity": second * scales["sparsity"],
+            }
             diverged = not all(map(math.isfinite, row.values()))
             if epoch in settings.report_epochs and not diverged:
                 row |= _measure(model, test, "test")
@@ -155,14 +180,55 @@ def _as_images(flat: Tensor) -> Tensor:
 
 
 def _measure(model: SparseAutoencoder, images: Tensor, name: str) -> dict[str, float]:
-    """Mean squared error per pixel, L1 norm of the code and share of active units over a set (N, 784)."""
-    error, norm, active = 0.0, 0.0, 0.0
+    """Error and sparsity over a set (N, 784): means over its images.
+
+    ``mse`` is the squared error per pixel, ``l1`` the L1 norm of the code, ``l1_decoder`` the same with every unit times
+    the norm of its decoder column, which no rescaling of a unit changes, ``hoyer`` Hoyer's (2004) sparsity, 0 for equal
+    activations and 1 for a single one or none, and ``active_share`` the share of units above 0.
+    """
+    sums: dict[str, float] = {}
     with torch.no_grad():
+        norms = model.decoder_norms
         for batch in images.split(MEASURED_AT_ONCE):
             reconstructions, code = model(batch)
             losses = loss_components(batch, reconstructions, code)
-            share = len(batch) / len(images)
-            error += share * losses["reconstruction"].item()
-            norm += share * losses["sparsity"].item()
-            active += share * (code > 0).float().mean().item()
-    return {f"{name}_mse": error / images.shape[1], f"{name}_l1": norm, f"{name}_active_share": active}
+            values = {
+                "mse": losses["reconstruction"] / images.shape[1],
+                "l1": losses["sparsity"],
+                "l1_decoder": (code @ norms).mean(),
+                "hoyer": hoyer_sparsity(code).mean(),
+                "active_share": (code > 0).float().mean(),
+            }
+            for key, value in values.items():
+                sums[key] = sums.get(key, 0.0) + len(batch) / len(images) * value.item()
+    return {f"{name}_{key}": value for key, value in sums.items()}
+
+
+def hoyer_sparsity(code: Tensor) -> Tensor:
+    """Hoyer's sparsity (N,) of codes (N, n): (sqrt(n) - L1 / L2) / (sqrt(n) - 1); 1 for a code of zeros.
+
+    Source: Hoyer 2004, Journal of Machine Learning Research 5:1457, section 3.1.
+    """
+    root = math.sqrt(code.shape[1])
+    quotient = code.abs().sum(1) / code.norm(dim=1).clamp(min=torch.finfo(code.dtype).tiny)
+    return torch.where(quotient > 0, (root - quotient) / (root - 1), 1.0)
+
+
+def _replayed_weights(request: Request, method: str) -> Tensor | None:
+    """The weights (steps, 2) of every step of the run that this one replays; None where it replays none.
+
+    Raises:
+        UserError: if that run is not there.
+    """
+    if not method:
+        return None
+    seed = request.settings.seed_replayed(request.variant["method"], request.seed)
+    path = run_folder(request.scale.scale, request.room, method, seed) / "samples.npz"
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return torch.from_numpy(arrays[WEIGHTS])
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise UserError(
+            f"{path}: no weights to replay; run first: python -m experiments.{request.room} --method {method} "
+            f"--seed {seed}"
+        ) from error

@@ -5,7 +5,7 @@ rule step_cost:
     input:
         JOBS.code("step_cost"),
     output:
-        JOBS.outputs("step_cost/default/seed-{seed}", "samples.npz"),
+        JOBS.outputs("step_cost", "default", "{seed}"),
     log:
         f"{LOGS}/step_cost-{{seed}}.log",
     benchmark:

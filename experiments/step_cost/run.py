@@ -30,6 +30,7 @@ import torch
 from torch import Tensor, nn
 
 from experiments.gradient_descent.run import Descent, advance, sobol_starts
+from experiments.gradient_descent.settings import METHODS as DESCENTS
 from experiments.gradient_descent.settings import GradientDescentSettings
 from experiments.introvae.settings import IntroVAESettings
 from experiments.introvae.updates import COMPONENTS as FACE_COMPONENTS
@@ -155,7 +156,7 @@ def descent_sides(settings: GradientDescentSettings, seed: int) -> Sides:
         lowest_step=settings.barzilai_borwein_lowest,  # of no use to a fixed step
     )
     previous = ROSENBROCK.components(starts)
-    state = advanced(Descent(starts, previous), method="plain")  # SoftAdapt has two losses from here on
+    state = advanced(Descent(starts, previous), method=DESCENTS["plain"])  # SoftAdapt has two losses from here on
 
     def adaptive() -> Tensor:
         weights = softadapt_weights(state.losses - previous, state.losses, beta=betas.unsqueeze(-1))
@@ -163,8 +164,8 @@ def descent_sides(settings: GradientDescentSettings, seed: int) -> Sides:
 
     return Sides(
         {
-            "fixed": lambda: advanced(state, method="plain"),
-            "softadapt": lambda: advanced(state, method="loss_weighted"),
+            "fixed": lambda: advanced(state, method=DESCENTS["plain"]),
+            "softadapt": lambda: advanced(state, method=DESCENTS["loss_weighted"]),
         },
         {"fixed": lambda: torch.ones_like(state.losses), "softadapt": adaptive},
     )

@@ -22,6 +22,8 @@ class PairsOfSteps(Strict):
 class StepCostSettings(Section):
     """Audit of what SoftAdapt adds to a training step."""
 
+    leaves = ("samples.npz",)
+
     needs = TIMED
 
     seed: int = Field(ge=0, description="seed of the models, the made images and the order within pairs")

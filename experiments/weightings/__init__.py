@@ -23,6 +23,7 @@ def build(
     source: str = "weighting",
     steps_per_epoch: int = 1,
     shared: Iterable[Tensor] = (),
+    schedule: Tensor | None = None,
 ) -> nn.Module:
     """Build the rule that `spec` describes, for a loss that the other arguments describe (see `Context`).
 
@@ -30,4 +31,4 @@ def build(
         UserError: for options that the rule does not know or refuses.
     """
     settings: Any = validate(import_module(f"{__name__}.{spec['rule']}").Settings, spec, source)
-    return settings.build(Context(tuple(names), steps_per_epoch, tuple(shared), source))
+    return settings.build(Context(tuple(names), steps_per_epoch, tuple(shared), source, schedule))
