@@ -14,7 +14,7 @@ sys.path.insert(0, workflow.basedir)
 from experiments import scale as suite
 from experiments.runs import checks, job_lines
 from experiments.runs.errors import EXIT_USER_ERROR, UserError
-from experiments.runs.jobs import Jobs, captions, modules
+from experiments.runs.jobs import Jobs, captions, drawn, modules
 
 from snakemake.logging import logger
 
@@ -30,7 +30,7 @@ JOBS = Jobs(SETTINGS)
 RESULTS, FIGURES = f"results/{SETTINGS.scale}", f"figures/{SETTINGS.scale}"
 LOGS, TIMES = f"{RESULTS}/logs", f"{RESULTS}/benchmarks"
 TABLES_OF = {room: tables for room in SETTINGS.rooms if (tables := captions(room, "tables"))}
-FIGURES_OF = {room: figures for room in SETTINGS.rooms if (figures := captions(room, "figures"))}
+FIGURES_OF = {room: figures for room in SETTINGS.rooms if (figures := drawn(SETTINGS, room))}
 TABLES = [f"{RESULTS}/tables/{table}.csv" for tables in TABLES_OF.values() for table in tables]
 DRAWN = [f"{FIGURES}/{figure}.pdf" for figures in FIGURES_OF.values() for figure in figures]
 MANUSCRIPT = [f"{RESULTS}/paper.pdf", f"{RESULTS}/report.html"]

@@ -1,180 +1,144 @@
-"""Measure and judge every claim of ``paper/claims.yaml``: the ledger."""
+"""Measure and judge every claim of ``paper/claims.yaml`` under all its specifications: the ledger."""
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import pandas as pd
-from pydantic import AfterValidator, Field
 
-from experiments.evidence import lineage, reading
-from experiments.evidence.statistics import CONFIDENCE, NO_ESTIMATE, Estimate, effect_size, holm, p_value
+from experiments.evidence import reading
+from experiments.evidence.specifications import LEDGER, Cell, Claim, Ledger, Verdict, cells, load_ledger, verdict
+from experiments.evidence.specifications import main_estimate as main_of
+from experiments.evidence.statistics import LEVEL, Estimate, holm
 from experiments.evidence.tables import write_table
 from experiments.runs.errors import UserError, run_main
-from experiments.runs.room import Strict
-from experiments.runs.validation import read_yaml, validate
 from experiments.scale import ROOMS, Settings
 
-Verdict = Literal["reproduced", "not reproduced", "inconclusive", "not testable", "artefact"]
 
+def judge(claims: list[Claim], ledger: Ledger, findings: Mapping[str, Any]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Measure and judge claims.
 
-class Claim(Strict):
-    """One entry of the ledger, as written in ``paper/claims.yaml``."""
-
-    id: str
-    where: str
-    statement: str
-    published: dict[str, float] = {}
-    measure: Annotated[dict[str, dict[str, Any]], Field(max_length=1)] = {}
-    rule: Annotated[dict[Literal["above", "below", "artefact", "not testable"], float | str], Field(min_length=1)]
-    unit: str = ""
-    figure: str = ""
-    headline: bool = False
-
-    @property
-    def bound(self) -> float | None:
-        """The bound that the measurement is compared with; None if the rule has no bound on an interval."""
-        (kind, value), *_ = self.rule.items()
-        return float(value) if kind in ("above", "below") else None
-
-
-EFFECT_NAMES = {"mean": "Cohen's d", "median": "dominance", "share": "Cohen's h"}
-"""Kind of an estimate -> the name of its effect size."""
-
-
-MOST_HEADLINES = 10
-"""How many claims the summary in the README may quote."""
-
-
-def _few_headlines(claims: list[Claim]) -> list[Claim]:
-    count = sum(claim.headline for claim in claims)
-    if count > MOST_HEADLINES:
-        raise ValueError(f"at most {MOST_HEADLINES} claims may be headlines, got {count}")
-    return claims
-
-
-class Ledger(Strict):
-    """All claims, and the committed scales that vary what the paper leaves open."""
-
-    sensitivity: dict[str, str] = {}
-    claims: Annotated[list[Claim], AfterValidator(_few_headlines)]
-
-
-LEVEL = 1 - CONFIDENCE
-"""Chance of any false verdict among the claims of one experiment."""
-
-
-def judge(rule: Mapping[Any, Any], estimate: Estimate | None, corrected: float = 0.0) -> Verdict:
-    """Turn a measurement into a verdict.
-
-    ``above`` and ``below`` ask that the interval lie wholly on the claimed side of the bound, and that the p value
-    `corrected` for the number of claims be below `LEVEL`. A single observation has no interval and is inconclusive by
-    definition. A method with a run that diverged has failed and loses every comparison, unless the other failed as
-    well.
-    """
-    (kind, bound), *_ = rule.items()
-    if kind == "not testable" or estimate is None:
-        return "not testable"
-    if kind == "artefact":
-        return "artefact" if estimate.value < bound else "inconclusive"
-    if estimate.failed is not None:
-        if (side := estimate.failed.side) is None:
-            return "inconclusive"
-        return "reproduced" if side == kind else "not reproduced"
-    if estimate.count < 2 or math.isnan(estimate.low) or math.isnan(estimate.high):
-        return "inconclusive"
-    above, below = estimate.low > bound, estimate.high < bound
-    if (above or below) and not corrected >= LEVEL:
-        return "reproduced" if above == (kind == "above") else "not reproduced"
-    return "inconclusive"
-
-
-def measurement(claim: Claim) -> tuple[str, str, dict[str, Any]] | None:
-    """Room, name and arguments of a claim's measurement, None where there is none."""
-    for name, arguments in claim.measure.items():
-        room, _, function = name.partition(".")
-        return room, function, arguments
-    return None
-
-
-def ledger(claims: list[Claim], findings: Mapping[str, Any]) -> pd.DataFrame:
-    """Measure and judge all claims, one row each. P values are corrected by Holm's method within each experiment.
+    P values are corrected by Holm's method over the claims of the paper; a claim whose corrected p value is not small
+    enough is undecided.
 
     Args:
         claims: what to judge.
+        ledger: whose choices the claims are open to.
         findings: by room, an object whose methods are the measurements.
+
+    Returns:
+        One row a claim, and one row a specification.
     """
-    estimates: dict[str, Estimate | None] = {}
-    p_values: dict[str, dict[str, float]] = {}
+    measured: dict[str, tuple[list[Cell], int]] = {}
+    verdicts: dict[str, Verdict] = {}
     for claim in claims:
-        estimates[claim.id] = None
-        if measured := measurement(claim):
-            room, function, arguments = measured
-            estimates[claim.id] = estimate = getattr(findings[room], function)(**arguments)
-            if claim.bound is not None:
-                p_values.setdefault(room, {})[claim.id] = p_value(estimate, claim.bound)
-    corrected = {key: p for family in p_values.values() for key, p in holm(family).items()}
-    return pd.DataFrame([_row(claim, estimates[claim.id], corrected.get(claim.id, math.nan)) for claim in claims])
+        if claim.bound is None:
+            verdicts[claim.id] = _without_bound(claim, findings)
+        else:
+            measured[claim.id] = cells(claim, ledger.choices, findings[claim.room])
+            verdicts[claim.id] = verdict(measured[claim.id][0])
+    corrected = holm({claim.id: verdicts[claim.id].p for claim in claims if claim.family == "paper"})
+    rows = [
+        _row(claim, *measured.get(claim.id, ([], 0)), verdicts[claim.id], corrected.get(claim.id, math.nan), findings)
+        for claim in claims
+    ]
+    specified = [
+        {"id": claim.id, **cell.options, "main": cell.main, **_columns(cell.estimate), "p": cell.p}
+        | {"decision": cell.decision}
+        for claim in claims
+        for cell in measured.get(claim.id, ([], 0))[0]
+    ]
+    first = ["id", *ledger.choices]
+    table = pd.DataFrame(specified)
+    return pd.DataFrame(rows), table[[name for name in first if name in table] + [c for c in table if c not in first]]
 
 
-def _row(claim: Claim, estimate: Estimate | None, corrected: float) -> dict[str, object]:
-    measured = estimate or NO_ESTIMATE
+def _without_bound(claim: Claim, findings: Mapping[str, Any]) -> Verdict:
+    """The verdict on a claim whose rule has no bound on an interval."""
+    if claim.kind == "not testable":
+        return Verdict("not testable", "not testable")
+    value = _fact(claim, findings).value
+    word = "artefact" if value < float(claim.rule["artefact"]) else "undecided"
+    return Verdict(word, word)
+
+
+def _fact(claim: Claim, findings: Mapping[str, Any]) -> Estimate:
+    estimate: Estimate = getattr(findings[claim.room], claim.measurement)(**next(iter(claim.measure.values())))
+    return estimate
+
+
+def _columns(estimate: Estimate) -> dict[str, object]:
+    return {
+        "measured": estimate.value,
+        "measured_low": estimate.low,
+        "measured_high": estimate.high,
+        "observations": estimate.count,
+        "failed_runs": "" if estimate.failed is None else str(estimate.failed),
+    }
+
+
+def _row(
+    claim: Claim, measured: list[Cell], not_run: int, found: Verdict, corrected: float, findings: Mapping[str, Any]
+) -> dict[str, object]:
+    estimate = _fact(claim, findings) if claim.kind == "artefact" else main_of(measured)
+    values = [cell.estimate.value for cell in measured if not math.isnan(cell.estimate.value)]
+    decided = found.word in ("supported", "contradicted", "hinges")
+    if decided and corrected >= LEVEL:  # NaN, as of a sweep, is not
+        found = Verdict("undecided", "undecided after correction", found.p)
     return {
         "id": claim.id,
+        "family": claim.family,
         "where": claim.where,
         "statement": claim.statement,
         "published": "; ".join(f"{key} {value:g}" for key, value in claim.published.items()),
-        "measured": measured.value,
-        "measured_low": measured.low,
-        "measured_high": measured.high,
-        "observations": measured.count,
-        "failed_runs": "" if measured.failed is None else str(measured.failed),
+        **_columns(estimate),
         "unit": claim.unit,
-        "effect": math.nan if claim.bound is None else effect_size(measured, claim.bound),
-        "effect_measure": EFFECT_NAMES[measured.kind] if measured.observations and claim.bound is not None else "",
-        "corrected_p": corrected,
         "rule": "; ".join(f"{key} {value}" for key, value in claim.rule.items()),
-        "verdict": judge(claim.rule, estimate, corrected),
+        "specifications": len(measured),
+        "supporting": sum(cell.decision == "supports" for cell in measured),
+        "contradicting": sum(cell.decision == "contradicts" for cell in measured),
+        "not_run": not_run,
+        "lowest": min(values, default=math.nan),
+        "highest": max(values, default=math.nan),
+        "corrected_p": corrected,
+        "verdict": found.word,
+        "reading": found.text,
         "figure": claim.figure,
     }
 
 
 def judged_by(settings: Settings, claims: list[Claim]) -> list[Claim]:
-    """The claims that a scale can judge: it has their experiment, with the methods that they compare.
+    """The claims that a scale can judge: it has their experiment.
 
     A claim that nothing measures belongs to no experiment. Only scales with all experiments list it.
     """
-
-    def has(claim: Claim) -> bool:
-        measured = measurement(claim)
-        if measured is None:
-            return settings.complete
-        room, _, arguments = measured
-        if room not in settings.rooms:
-            return False
-        compared = {arguments[key] for key in ("ours", "theirs") if key in arguments}
-        return not compared or compared <= set(settings.rooms[room].names())
-
-    return [claim for claim in claims if has(claim)]
+    return [claim for claim in claims if (claim.room in settings.rooms if claim.room else settings.complete)]
 
 
-def load_claims(path: str = "paper/claims.yaml") -> list[Claim]:
+def answered(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a ledger without the claims of which no specification was run."""
+    return table[(table["specifications"] > 0) | (table["not_run"] == 0)].reset_index(drop=True)
+
+
+def load_claims(path: str = LEDGER) -> Ledger:
     """Read and check the ledger's entries.
 
     Raises:
         UserError: one line naming the file and the key.
     """
-    claims = load_ledger(path).claims
-    for claim in claims:
-        if measured := measurement(claim):
-            room, function, _ = measured
-            known = measurements(room) if room in ROOMS else []
-            if function not in known:
+    ledger = load_ledger(path)
+    for claim in ledger.claims:
+        if claim.measure:
+            known = measurements(claim.room) if claim.room in ROOMS else []
+            if claim.measurement not in known:
                 names = (
-                    ", ".join(f"{room}.{name}" for name in known) or f"a room, one of {', '.join(ROOMS)}, and a name"
+                    ", ".join(f"{claim.room}.{name}" for name in known)
+                    or f"a room, one of {', '.join(ROOMS)}, and a name"
                 )
-                raise UserError(f"{path}: {claim.id}: measure: no measurement {room}.{function}; known are {names}")
-    return claims
+                raise UserError(
+                    f"{path}: {claim.id}: measure: no measurement {claim.room}.{claim.measurement}; known are {names}"
+                )
+    return ledger
 
 
 def measurements(room: str) -> list[str]:
@@ -184,23 +148,18 @@ def measurements(room: str) -> list[str]:
     return [
         name
         for name, method in found
-        if not name.startswith("_") and getattr(method, "__annotations__", {}).get("return") is Estimate
+        if not name.startswith("_")
+        and getattr(method, "__annotations__", {}).get("return") in (Estimate, Estimate | None)
     ]
 
 
-def load_ledger(path: str = "paper/claims.yaml") -> Ledger:
-    """Read the file of the ledger.
-
-    Raises:
-        UserError: one line naming the file and the key.
-    """
-    return validate(Ledger, read_yaml(lineage.noted(path)), path)
-
-
 def write(settings: Settings, findings: Mapping[str, Any]) -> pd.DataFrame:
-    """Judge the claims that a scale can judge, and write its ledger. Return it."""
-    table = ledger(judged_by(settings, load_claims()), findings)
+    """Judge the claims that a scale can judge; write its ledger and its specifications. Return the ledger."""
+    ledger = load_claims()
+    table, specified = judge(judged_by(settings, ledger.claims), ledger, findings)
+    table = answered(table)
     write_table(table, reading.results(settings), "claims")
+    write_table(specified, reading.results(settings), "specifications")
     return table
 
 
@@ -209,7 +168,7 @@ def main() -> None:
     command = reading.command_line("claims", "Measure and judge the claims of paper/claims.yaml.", parts=("findings",))
     with command.recorded():
         table = write(command.settings, reading.findings_of(command.settings))
-    print(table[["id", "measured", "measured_low", "measured_high", "corrected_p", "verdict"]].to_string(index=False))
+    print(table[["id", "measured", "measured_low", "measured_high", "corrected_p", "reading"]].to_string(index=False))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from experiments.evidence import reading
 from experiments.runs.errors import UserError, run_main
-from experiments.runs.jobs import captions
+from experiments.runs.jobs import drawn
 
 
 def make(runs: reading.Runs, folder: Path, names: Sequence[str]) -> None:
@@ -29,7 +29,7 @@ def main() -> None:
     command = reading.command_line("figures", "Draw the figures of one experiment.", rooms=True, parts=("figures",))
     with command.recorded():
         runs = reading.Runs(command.settings, command.what)
-        make(runs, reading.figures(command.settings), captions(command.what, "figures"))
+        make(runs, reading.figures(command.settings), drawn(command.settings, command.what))
 
 
 if __name__ == "__main__":

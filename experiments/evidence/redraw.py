@@ -8,7 +8,7 @@ import sys
 
 from experiments.evidence import claims, figures, reading, tables
 from experiments.runs.errors import UserError, run_main
-from experiments.runs.jobs import captions
+from experiments.runs.jobs import drawn
 from experiments.scale import Settings
 
 
@@ -30,7 +30,7 @@ def redraw(settings: Settings) -> list[str]:
         runs = reading.Runs(settings, room, table)
         findings[room] = module.Findings(runs)
         tables.make(runs, reading.results(settings) / "tables")
-        for name in captions(room, "figures"):
+        for name in drawn(settings, room):
             try:
                 figures.make(runs, reading.figures(settings), [name])
             except reading.Missing:

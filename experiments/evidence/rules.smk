@@ -60,6 +60,7 @@ for room, figures in FIGURES_OF.items():
             f"{RESULTS}/rows/{room}.csv",
             RUNS[room],
             modules("experiments.evidence.figures", f"experiments.{room}.figures"),
+            "paper/claims.yaml",
         output:
             [
                 report(
@@ -92,6 +93,7 @@ rule claims:
     output:
         report(f"{RESULTS}/claims.csv", caption="../../paper/captions/claims.rst", category="Claims"),
         multiext(f"{RESULTS}/claims", ".md", ".tex"),
+        multiext(f"{RESULTS}/specifications", ".csv", ".md", ".tex"),
     log:
         f"{LOGS}/claims.log",
     group:
@@ -102,28 +104,9 @@ rule claims:
         "python -m experiments.evidence.claims --config={params.config:q} > {log:q} 2>&1"
 
 
-rule sensitivity:
-    input:
-        rules.claims.output,
-        sorted(map(str, Path("results/reference").glob("*/claims.csv"))),
-        modules("experiments.evidence.sensitivity"),
-    output:
-        report(f"{RESULTS}/tables/sensitivity.csv", caption="../../paper/captions/sensitivity.rst", category="Claims"),
-        multiext(f"{RESULTS}/tables/sensitivity", ".md", ".tex"),
-    log:
-        f"{LOGS}/sensitivity.log",
-    group:
-        "analysis"
-    params:
-        config=lambda wildcards, output: CONFIG,
-    shell:
-        "python -m experiments.evidence.sensitivity --config={params.config:q} > {log:q} 2>&1"
-
-
 rule paper:
     input:
         rules.claims.output,
-        rules.sensitivity.output,
         TABLES,
         DRAWN,
         modules("experiments.evidence.manuscript", *FINDINGS),

@@ -69,7 +69,8 @@ def failure(rows: pd.DataFrame, better: Side, ours: str, theirs: str = "") -> Es
     one, other = (failed_runs(rows, method) for method in (ours, theirs))
     if not one and not other:
         return None
-    return replace(NO_ESTIMATE, failed=Failed(one, other, rows["seed"].nunique(), better))
+    runs = rows[rows["method"] == ours]["seed"].nunique()
+    return replace(NO_ESTIMATE, failed=Failed(one, other, runs, better))
 
 
 def mean_of_all(values: pd.Series) -> Estimate:

@@ -1,13 +1,14 @@
-"""Figures of the gradient-descent experiment: Figure 2, its like for Beale, and the maps that the paper lacks."""
+"""Figures of the descent: Figure 2, its like for Beale, and what the sweeps say beyond them."""
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 
 from experiments.evidence.reading import Runs
+from experiments.evidence.specification_curve import specification_curves
 from experiments.evidence.style import BLACK, BLUE, GREEN, ORANGE, VERMILION, WIDTH, plt
-from experiments.gradient_descent.findings import Findings
-from experiments.gradient_descent.settings import METHODS, MINIMISERS, STEP_RULES
+from experiments.gradient_descent.findings import COMPONENTWISE, Findings, counted, expected_steps
+from experiments.gradient_descent.settings import DEFAULT_BETA, METHODS, MINIMISERS, STEP_RULES
 from models.objectives import OBJECTIVES
 
 LABELS = {
@@ -43,7 +44,7 @@ def beale_trajectories(runs: Runs) -> plt.Figure:
 def _trajectories(runs: Runs, function: str) -> plt.Figure:
     """Four panels, {fixed step, Barzilai-Borwein} x {original, loss-weighted}: two paths on the contours."""
     figure, grid = plt.subplots(2, 2, figsize=(WIDTH, 6.2))
-    for row, step_rule in zip(grid, STEP_RULES, strict=True):
+    for row, step_rule in zip(grid, ("fixed", "barzilai_borwein"), strict=True):
         run = runs.folder(f"{function}-{step_rule}", runs.section.seed)
         paths = dict(iter(run.history.groupby("method")))
         for axes, method in zip(row, ("original", "loss_weighted"), strict=True):
@@ -59,10 +60,10 @@ def _trajectories(runs: Runs, function: str) -> plt.Figure:
                 axes.plot(
                     path["x"],
                     path["y"],
-                    color=COLORS[name],
+                    color="0.55" if name == "plain" else COLORS[name],  # broad and grey, to be seen where both coincide
                     marker="o" if len(path) < 150 else None,
-                    markersize=1.5,
-                    linewidth=0.9,
+                    markersize=3 if name == "plain" else 1.5,
+                    linewidth=2.2 if name == "plain" else 0.9,
                     label=f"{LABELS[name]}: {steps}, $\\eta$ = {metrics['drawn_step_size']:.2g}",
                 )
             axes.plot(*drawn[0].loc[drawn[0].index[0], ["x", "y"]], "s", color=BLACK, markersize=4)
@@ -73,55 +74,129 @@ def _trajectories(runs: Runs, function: str) -> plt.Figure:
     return figure
 
 
-def _regimes(height: float) -> tuple[plt.Figure, list[tuple[Axes, str, str]]]:
-    figure, grid = plt.subplots(2, 2, figsize=(WIDTH, height), sharey=True)
-    regimes = [(function, rule) for function in MINIMISERS for rule in STEP_RULES]
-    return figure, [(axes, *regime) for axes, regime in zip(grid.flat, regimes, strict=True)]
+REGIMES = [(function, step_rule) for function in MINIMISERS for step_rule in STEP_RULES]
+
+LINES = {
+    "plain": (0, (3, 2)),
+    "original": "-",
+    "loss_weighted": "-",
+    "normalized": ":",
+    "normalized_loss_weighted": ":",
+}
+"""Line styles. Plain descent is dashed and drawn last, so that it shows where another method does the same."""
+
+
+def _title(function: str, step_rule: str) -> str:
+    return f"{function.capitalize()}, {STEP_RULES[step_rule]}"
 
 
 def steps_by_step_size(runs: Runs) -> plt.Figure:
-    """Steps against the step size: median and quartiles over the judged starts, the best beta at every step size."""
+    """Steps against the step size, median and quartiles over the starts, and below them the share that arrives."""
     findings = Findings(runs)
-    figure, panels = _regimes(4.8)
-    for axes, function, step_rule in panels:
+    figure, grid = plt.subplots(
+        4, 3, figsize=(WIDTH, 6.8), sharex=True, sharey="row", height_ratios=[3, 1.1, 3, 1.1], squeeze=False
+    )
+    order = [method for method in METHODS if method != "plain"] + ["plain"]
+    for number, (function, step_rule) in enumerate(REGIMES):
+        row, column = divmod(number, 3)
+        above, below = grid[2 * row, column], grid[2 * row + 1, column]
         sweep = findings.sweep(function, step_rule)
-        for method in METHODS:
+        for method in order:
             steps, color = sweep.quartiles(method), COLORS[method]
-            axes.loglog(steps["step_size"], steps["steps_median"], color=color, label=LABELS[method])
-            low, high = steps["steps_low"], steps["steps_high"]
-            axes.fill_between(steps["step_size"], low, high, color=color, alpha=0.15, linewidth=0)
-        axes.axhline(sweep.limit, color="0.6", linestyle=":", linewidth=0.8)
-        axes.set_title(f"{function.capitalize()}, {STEP_RULES[step_rule]}")
-        axes.set_xlabel("step size" if step_rule == "fixed" else "upper bound of the step")
-        axes.set_ylabel("steps to the minimum")
-    panels[0][0].legend(loc="lower left")
+            style = {"color": color, "linestyle": LINES[method], "linewidth": 1.6 if method == "plain" else 1.0}
+            above.loglog(steps["step_size"], steps["steps_median"], label=LABELS[method], **style)
+            if method in ("plain", "original", "loss_weighted"):
+                low, high = steps["steps_low"], steps["steps_high"]
+                above.fill_between(steps["step_size"], low, high, color=color, alpha=0.13, linewidth=0)
+            below.semilogx(steps["step_size"], steps["arrived"], **style)
+        above.axhline(sweep.limit, color="0.6", linestyle=":", linewidth=0.8)
+        above.set_title(_title(function, step_rule), fontsize=7)
+        below.set_ylim(-0.05, 1.05)
+    for row in (0, 2):
+        grid[row, 0].set_ylabel("steps to the minimum")
+        grid[row + 1, 0].set_ylabel("share\narriving")
+    for axes, label in zip(grid[-1], ("step size", "upper bound of the step", "upper bound of the step"), strict=True):
+        axes.set_xlabel(label)
+    handles, labels = grid[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=5)
     return figure
 
 
-def steps_by_start(runs: Runs) -> plt.Figure:
-    """Maps of the steps by start, each method at its own best step size and beta."""
+def arrivals(runs: Runs) -> plt.Figure:
+    """Share of the starts that have arrived by a number of steps, each method at its best settings (a data profile)."""
     findings = Findings(runs)
-    shown = ("plain", "original", "loss_weighted")
-    regimes = [(function, rule) for function in MINIMISERS for rule in STEP_RULES]
-    figure, grid = plt.subplots(4, 3, figsize=(WIDTH, 8.2), sharex="row", sharey="row")
-    for row, (function, step_rule) in zip(grid, regimes, strict=True):
+    figure, grid = plt.subplots(2, 3, figsize=(WIDTH, 4.2), sharey=True, sharex="row")
+    order = [method for method in METHODS if method != "plain"] + ["plain"]
+    for axes, (function, step_rule) in zip(grid.flat, REGIMES, strict=True):
         sweep = findings.sweep(function, step_rule)
-        for axes, method in zip(row, shown, strict=True):
-            tuned = sweep.tune(method)
-            x, y = sweep.starts.T
-            reached = axes.scatter(
-                x[tuned.converged],
-                y[tuned.converged],
-                c=tuned.steps[tuned.converged],
-                norm=LogNorm(10, sweep.limit),
-                s=14,
-            )
-            axes.scatter(x[~tuned.converged], y[~tuned.converged], marker="x", color=VERMILION, s=10, linewidth=0.8)
-            axes.plot(*MINIMISERS[function], "*", color=ORANGE, markersize=8, markeredgecolor=BLACK)
-            beta = "" if np.isnan(tuned.beta) else f", $\\beta$ = {tuned.beta:g}"
-            axes.set_title(f"{LABELS[method]}\n$\\eta$ = {tuned.step_size:.2g}{beta}")
-        row[0].set_ylabel(f"{function.capitalize()}\n{STEP_RULES[step_rule]}\ny")
+        for method in order:
+            codes = sweep.chosen(method, "expected", "own", "best", len(sweep.halves)).codes
+            steps = np.sort(counted(codes, sweep.limit)[codes >= 0])
+            shares = np.arange(1, len(steps) + 1) / len(codes)
+            style = {
+                "color": COLORS[method],
+                "linestyle": LINES[method],
+                "linewidth": 1.6 if method == "plain" else 1.1,
+            }
+            axes.step([*steps, sweep.limit], [*shares, shares[-1] if len(shares) else 0], where="post", **style)
+            axes.plot([], [], label=LABELS[method], **style)
+        axes.set(xscale="log", ylim=(0, 1.03))
+        axes.set_title(_title(function, step_rule), fontsize=7)
+    for axes in grid[:, 0]:
+        axes.set_ylabel("share of starts that have arrived")
     for axes in grid[-1]:
-        axes.set_xlabel("x")
-    figure.colorbar(reached, ax=grid, shrink=0.5, label="steps to the minimum (cross: not reached)")
+        axes.set_xlabel("steps")
+    handles, labels = grid[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=5)
     return figure
+
+
+def descent_plane(runs: Runs) -> plt.Figure:
+    """Expected steps by exponent and sharpness, at the best fixed step, over plain descent's; and with steps by component."""
+    findings = Findings(runs)
+    figure, grid = plt.subplots(1, 3, figsize=(WIDTH, 2.9), width_ratios=[1, 1, 0.8])
+    betas = sorted(runs.section.betas)
+    for axes, function in zip(grid, MINIMISERS, strict=False):
+        plain = findings.sweep(function, "fixed").scores("plain", "expected", "own", 0.0)
+        plane = [
+            [np.median(findings.plane(function, size, beta) / plain) for beta in betas] for size in findings.plane_sizes
+        ]
+        image = axes.imshow(plane, norm=LogNorm(0.25, 4), cmap="RdBu_r", aspect="auto", origin="lower")
+        for row, values in enumerate(plane):
+            for column, value in enumerate(values):
+                shown = f"{value:.2f}" if value < 10 else "never" if np.isinf(value) else f"{value:.0f}"
+                axes.text(column, row, shown, ha="center", va="center", fontsize=5.5)
+        axes.set_xticks(range(len(betas)), [f"{beta:g}" for beta in betas], fontsize=6)
+        axes.set_yticks(range(len(plane)), [f"{size:g}" for size in findings.plane_sizes], fontsize=6)
+        axes.set(title=f"{function.capitalize()}, fixed step", xlabel="sharpness of the rate, $\\beta$")
+    grid[0].set_ylabel("exponent of the loss, $\\gamma$")
+    figure.colorbar(
+        image, ax=list(grid[:2]), location="bottom", shrink=0.6, label="expected steps over plain descent's"
+    )
+    _component_steps(grid[2], findings)
+    return figure
+
+
+def _component_steps(axes: Axes, findings: Findings) -> None:
+    """Expected steps over plain descent's, of SoftAdapt and of a constant step size for every component."""
+    labels: dict[str, tuple[str, str | float]] = {
+        "original": ("original, best $\\beta$", "best"),
+        "loss_weighted": (f"loss-weighted,\n$\\beta$ = {DEFAULT_BETA:g}", DEFAULT_BETA),
+        COMPONENTWISE: ("plain, a step size\nper component", 0.0),
+    }
+    for function, marker, color in zip(MINIMISERS, "oD", (BLUE, VERMILION), strict=True):
+        sweep = findings.sweep(function, "fixed")
+        count, half = sweep.starts_of(COMPONENTWISE), len(sweep.halves)
+        base = expected_steps(sweep.chosen("plain", "expected", "own", 0.0, half).codes[:count], sweep.limit)
+        chosen = [sweep.chosen(method, "expected", "own", beta, half) for method, (_, beta) in labels.items()]
+        values = [float(expected_steps(each.codes[:count], sweep.limit) / base) for each in chosen]
+        axes.plot(values, range(len(values)), marker, color=color, label=function.capitalize(), markersize=5)
+    axes.axvline(1.0, color="0.3", linestyle=":", linewidth=0.8)
+    axes.set_yticks(range(len(labels)), [label for label, _ in labels.values()], fontsize=6)
+    axes.set(xscale="log", ylim=(len(labels) - 0.5, -0.5), xlabel="expected steps over plain descent's")
+    axes.legend(loc="upper left")
+
+
+def descent_specifications(runs: Runs) -> plt.Figure:
+    """Specification curves of the headline claims."""
+    return specification_curves("gradient_descent", Findings(runs))

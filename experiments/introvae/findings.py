@@ -7,7 +7,7 @@ from functools import cached_property
 import pandas as pd
 
 from experiments.evidence.reading import Runs
-from experiments.evidence.statistics import NO_ESTIMATE, Estimate, Failed, mean_over_seeds
+from experiments.evidence.statistics import NO_ESTIMATE, Estimate, Failed, NotRun, mean_over_seeds
 from experiments.evidence.summaries import at_epochs, by_method_and_epoch, failure, methods_of, training_rows
 from experiments.introvae.settings import IntroVAESettings
 
@@ -86,12 +86,18 @@ class Findings:
         return tables | {"introvae_methods": ends}
 
     def difference(
-        self, *, part: str, measure: str, report: int, ours: str = "softadapt", theirs: str = "fixed"
-    ) -> Estimate:
-        """A measure at a report epoch, method `ours` minus method `theirs`, paired by seed.
+        self, *, part: str, measure: str, report: int, weights: str = "two", theirs: str = "fixed"
+    ) -> Estimate | None:
+        """A measure at a report epoch, SoftAdapt minus another method, paired by seed.
 
         No estimate if a run has no value, as NIQE has none for constant images.
+
+        Raises:
+            NotRun: if the scale does not train both.
         """
+        ours = self._softadapt(weights)
+        if theirs not in self.settings.methods:
+            raise NotRun
         if failed := failure(self.rows, "below" if measure == "niqe" else "above", ours, theirs):
             return failed
         reported = self.rows[self.rows["epoch"] == self.settings.report_epochs[report]]
@@ -101,15 +107,36 @@ class Findings:
             return NO_ESTIMATE
         return mean_over_seeds((values[ours] - values[theirs]).to_numpy())
 
-    def without_warmup(self) -> Estimate:
-        """Final PSNR of SoftAdapt on held-out images; no estimate if the scale trains with a warm-up.
+    def _softadapt(self, weights: str) -> str:
+        """Name of SoftAdapt with two or three adapted weights."""
+        name = {"two": "softadapt", "three": "softadapt-three"}[weights]
+        if name not in self.settings.methods:
+            raise NotRun
+        return name
+
+    def without_warmup(self, *, weights: str = "two") -> Estimate | None:
+        """Final PSNR of SoftAdapt on held-out images.
 
         A run has failed unless its verdict is ``trained``: without an adversary, or with the order of the divergences
         inverted, what it trained is no IntroVAE.
+
+        Raises:
+            NotRun: if the scale trains with a warm-up, or does not train the method.
         """
+        last = self._last(weights)
         if self.settings.warmup_epochs:
-            return NO_ESTIMATE
-        last = self.rows[self.rows["method"] == "softadapt"].drop_duplicates("seed", keep="last")
+            raise NotRun
         if failed := int((last["verdict"] != "trained").sum()):
             return replace(NO_ESTIMATE, failed=Failed(failed, 0, len(last), "above"))
         return mean_over_seeds(last["held_out_psnr"].to_numpy())
+
+    def order(self, *, weights: str = "two") -> Estimate | None:
+        """KL of samples minus KL of real images at the last epoch, nats."""
+        last = self._last(weights)
+        if failed := failure(self.rows, "above", self._softadapt(weights)):
+            return failed
+        return mean_over_seeds((last["kl_sampled"] - last["kl_real"]).to_numpy())
+
+    def _last(self, weights: str) -> pd.DataFrame:
+        """The last row of every run of SoftAdapt."""
+        return self.rows[self.rows["method"] == self._softadapt(weights)].drop_duplicates("seed", keep="last")

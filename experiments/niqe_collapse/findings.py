@@ -56,7 +56,7 @@ class Findings:
         """
         values = published_values()
         spread = max(values) - min(values)
-        return Estimate(spread, spread, spread, len(values))
+        return Estimate(spread, spread, spread, len(values), kind="fact")
 
     def numbers(self) -> dict[str, Any]:
         """What the manuscript quotes."""

@@ -11,13 +11,13 @@ from typing import Any
 import pandas as pd
 
 from experiments.evidence import lineage, reading, rows
-from experiments.evidence.claims import load_claims, measurement
+from experiments.evidence.specifications import load_ledger
 from experiments.evidence.tables import markdown, readable
 from experiments.runs.errors import UserError, run_main
 from experiments.runs.files import sha256, write_json, write_text
-from experiments.runs.jobs import captions
+from experiments.runs.jobs import captions, drawn
 from experiments.runs.validation import read_yaml
-from experiments.scale import ROOMS, Settings
+from experiments.scale import Settings
 
 SHOWN_SCALE = "laptop"
 """The scale whose claims the READMEs show."""
@@ -28,6 +28,9 @@ CLAIMS = ("<!-- claims: begin -->", "<!-- claims: end -->")
 
 RESULTS = ("<!-- results: begin -->", "<!-- results: end -->")
 """Marks around the claims in the README of a room."""
+
+WORDS = {"hinges": "hinge on a choice"}
+"""Verdict -> how a count of it reads."""
 
 WITHHELD = ("figure_3_train_faces", "prior_samples")
 """Neither CelebA nor a folder of somebody's images may be redistributed: the eight of one figure are all that is kept."""
@@ -88,33 +91,29 @@ def provenance(settings: Settings) -> dict[str, Any]:
 
 
 def summary_of_claims(ledger: Path, link: Path) -> str:
-    """The claims as the README shows them: a row for each experiment, with counts of verdicts and the headline claims.
+    """The claims as the README shows them: how many of the paper's have which verdict, and the headline claims.
 
     Args:
         ledger: ``claims.csv`` of the scale.
         link: file that lists all claims.
     """
-    claims, rooms = _claims(ledger), _rooms_of_claims()
-    headlines = {claim.id for claim in load_claims() if claim.headline}
-    table = []
-    for room in (*ROOMS, ""):
-        own = claims[claims["id"].map(rooms) == room]
-        quoted = own[own["id"].isin(headlines)].to_dict("records")
-        row = {"experiment": f"[{room}](experiments/{room})" if room else "not measured"}
-        row["verdicts"] = "<br>".join(f"{count} {verdict}" for verdict, count in Counter(own["verdict"]).most_common())
-        row["for example"] = "<br>".join(
-            f"{claim['statement']} **{claim['verdict']}**: {claim['measured']}" for claim in quoted
-        )
-        if not own.empty:
-            table.append(row)
-    return f"{markdown(pd.DataFrame(table))}\n[All claims with their measurements]({link.as_posix()})\n"
+    claims = _claims(ledger)
+    headlines = {claim.id for claim in load_ledger().claims if claim.headline}
+    paper = claims[claims["family"] == "paper"]
+    counts = ", ".join(f"{count} {WORDS.get(word, word)}" for word, count in Counter(paper["verdict"]).most_common())
+    shown = claims[claims["id"].isin(headlines)]
+    shown = shown.assign(claim=shown["statement"].where(shown["family"] == "paper", "*Ours:* " + shown["statement"]))
+    table = markdown(shown[["claim", "measured", "reading"]].rename(columns={"reading": "verdict"}))
+    return f"Of {len(paper)} claims of the paper: {counts}.\n\n{table}\n[All claims]({link.as_posix()})\n"
 
 
 def room_claims(ledger: Path, room: str) -> str:
-    """The claims of one room as its README shows them: statement, measurement and verdict."""
+    """The claims of one room as its README shows them: whose, statement, measurement and verdict."""
     claims = _claims(ledger)
-    own = claims[claims["id"].map(_rooms_of_claims()) == room]
-    return markdown(own[["statement", "measured", "verdict"]])
+    rooms = {claim.id: claim.room for claim in load_ledger().claims}
+    own = claims[claims["id"].map(rooms) == room]
+    columns = {"family": "whose", "statement": "claim", "measured": "measured", "reading": "verdict"}
+    return markdown(own[list(columns)].rename(columns=columns))
 
 
 def _claims(ledger: Path) -> pd.DataFrame:
@@ -127,11 +126,6 @@ def _claims(ledger: Path) -> pd.DataFrame:
     diverged = "runs that diverged: " + claims["failed_runs"].astype(str)
     claims["measured"] = claims["measured"].mask(claims["failed_runs"] != "", diverged)
     return claims
-
-
-def _rooms_of_claims() -> dict[str, str]:
-    """Claim -> room of its measurement, empty for a claim that nothing measures."""
-    return {claim.id: measured[0] if (measured := measurement(claim)) else "" for claim in load_claims()}
 
 
 def readmes(settings: Settings, ledger: Path, link: Path) -> dict[Path, str]:
@@ -209,19 +203,17 @@ def replaced(*places: Path) -> Iterator[list[Path]]:
 def results_to_keep(settings: Settings) -> list[str]:
     """Files of the results that a reference keeps as they are. LaTeX is left out, since the CSV files have the numbers.
 
-    Of ``sensitivity`` and ``numbers.json`` only scales with every experiment are sure to have both, for the manuscript.
+    ``numbers.json`` is of the manuscript, which only scales with every experiment have.
     """
     tables = [f"tables/{table}" for room in settings.rooms for table in captions(room, "tables")]
-    if settings.complete or (reading.results(settings) / "tables" / "sensitivity.csv").exists():
-        tables.append("tables/sensitivity")
-    files = [f"{name}{suffix}" for name in ("claims", *tables) for suffix in (".csv", ".md")]
+    files = [f"{name}{suffix}" for name in ("claims", "specifications", *tables) for suffix in (".csv", ".md")]
     return [*files, *(["numbers.json"] if settings.complete else [])]
 
 
 def pictures_to_keep(settings: Settings) -> list[str]:
     """The figures that a reference keeps, as PNG."""
     others = settings.introvae is not None and settings.introvae.dataset != "orl-faces"
-    names = [name for room in settings.rooms for name in captions(room, "figures")]
+    names = [name for room in settings.rooms for name in drawn(settings, room)]
     return [f"{name}.png" for name in names if not (others and name in WITHHELD)]
 
 

@@ -100,6 +100,11 @@ def captions(room: str, kind: str) -> list[str]:
     return sorted(path.stem for path in (ROOT / "experiments" / room / "captions" / kind).glob("*.rst"))
 
 
+def drawn(scale: Any, room: str) -> list[str]:
+    """Names of the figures of a room that a scale draws."""
+    return [name for name in captions(room, "figures") if name not in scale.section(room).not_drawn()]
+
+
 def modules(*names: str) -> list[str]:
     """Files behind modules, these included."""
     return _relative(module_files(*names))

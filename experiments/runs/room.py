@@ -172,6 +172,10 @@ class Section(Strict):
         """
         return {"settings": self.model_dump(mode="json", exclude={"seed", "seeds", "methods"})}
 
+    def not_drawn(self) -> set[str]:
+        """Names of the room's figures that need runs which these settings leave out."""
+        return set()
+
     def minutes(self, scale: Any) -> float:
         """Minutes that a job takes on a slow core, without start-up."""
         return 50.0

@@ -1,129 +1,282 @@
-"""Figures of the sparse autoencoder: losses by epoch, digits by epoch, and the frontier that fixed lambdas draw."""
+"""Figures of the sparse autoencoder: Figures 5 and 6, the curve of fixed lambdas, and the controls that explain."""
+
+import math
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 
 from experiments.evidence.reading import Runs
-from experiments.evidence.statistics import mean_over_seeds
-from experiments.evidence.style import BLACK, BLUE, GREEN, VERMILION, WIDTH, band, plt, show_images
+from experiments.evidence.specification_curve import specification_curves
+from experiments.evidence.statistics import NO_ESTIMATE, Estimate, NotRun, ratio_over_seeds
+from experiments.evidence.style import BLACK, BLUE, GREEN, ORANGE, PURPLE, VERMILION, WIDTH, band, plt, show_images
 from experiments.evidence.summaries import failed_runs
-from experiments.sparse_autoencoder.findings import SOFTADAPT, SOFTADAPT_MEAN, Findings, group_of, value_of
-from experiments.sparse_autoencoder.settings import SparseAutoencoderSettings, fixed_lambda
+from experiments.sparse_autoencoder.findings import (
+    SOFTADAPT,
+    YARDSTICKS,
+    Findings,
+    group_of,
+    value_of,
+)
+from experiments.sparse_autoencoder.settings import LAMBDA, fixed_lambda, size_and_rate
 
-COLORS = {SOFTADAPT: VERMILION, SOFTADAPT_MEAN: GREEN}
+SOFTADAPT_MEAN = f"{SOFTADAPT}-mean-error"
+
 GROUP_COLORS = {"SoftAdapt": VERMILION, "rival": BLUE, "other rules named SoftAdapt": GREEN}
 GROUP_MARKERS = {"SoftAdapt": "D", "rival": "o", "other rules named SoftAdapt": "s"}
-
-
-def _name(method: str, tuned: str) -> str:
-    if method == tuned:
-        return f"tuned {_lambda(tuned)}"
-    return {SOFTADAPT: "SoftAdapt", SOFTADAPT_MEAN: "SoftAdapt, mean error"}[method]
 
 
 def _lambda(method: str) -> str:
     return f"$\\lambda$ = {value_of(method):g}"
 
 
+def _shown(findings: Findings) -> dict[str, str]:
+    """The methods of Figures 5 and 6, with their labels: SoftAdapt, and the two readings of the optimal lambda."""
+    shown = {findings.tuned_lambda: f"{_lambda(findings.tuned_lambda)} (best PCC)"}
+    try:
+        at = float(findings.optimal_lambda("pcc_82_at_30", SOFTADAPT).mean())
+    except NotRun:
+        at = math.nan
+    if not math.isnan(at):
+        nearest = fixed_lambda(min((v for v in findings.lambdas() if v > 0), key=lambda v: abs(math.log(v) - at)))
+        shown.setdefault(nearest, f"{_lambda(nearest)} (PCC near 82)")
+    shown[SOFTADAPT] = "SoftAdapt"
+    if SOFTADAPT_MEAN in findings.methods:
+        shown[SOFTADAPT_MEAN] = "SoftAdapt, mean error"
+    return shown
+
+
 def figure_5_autoencoder_losses(runs: Runs) -> plt.Figure:
-    """Figure 5: the same three measures for every method, training (solid) and validation (dashed)."""
-    figure, panels = plt.subplots(1, 3, figsize=(WIDTH, 2.9))
-    tuned = Findings(runs).tuned_lambda
-    value = value_of(tuned)
-    colors = {tuned: BLUE} | COLORS
-    courses = {method: _courses(runs, method) for method in colors}
-    for axes, (title, key) in zip(
-        panels,
-        [("mean squared error per pixel", "mse"), ("L1 norm of the code", "l1"), (f"loss at {_lambda(tuned)}", "loss")],
-        strict=True,
-    ):
-        for method, color in colors.items():
+    """Figure 5: error, sparsity by two measures, and the loss at the lambda nearest to the paper's PCC."""
+    findings = Findings(runs)
+    shown = _shown(findings)
+    lambdas = [value_of(method) for method in shown if method.startswith(LAMBDA)]
+    value = max(lambdas)
+    panels = {
+        "mse": "mean squared error per pixel",
+        "active_share": "share of active units",
+        "l1": "L1 norm of the code",
+        "loss": f"loss at $\\lambda$ = {value:g}",
+    }
+    figure, grid = plt.subplots(1, 4, figsize=(WIDTH, 2.5))
+    colors = dict(
+        zip(shown, (BLACK, BLUE, VERMILION, ORANGE) if len(lambdas) > 1 else (BLACK, VERMILION, ORANGE), strict=False)
+    )
+    courses = {method: _courses(runs, method) for method in shown}
+    for axes, (key, title) in zip(grid, panels.items(), strict=True):
+        for method, label in shown.items():
             rows = courses[method]
             for part, linestyle in (("train", "-"), ("validation", "--")):
+                if f"{part}_{key}" not in rows and key != "loss":
+                    continue
                 values = rows[f"{part}_mse"] + value * rows[f"{part}_l1"] if key == "loss" else rows[f"{part}_{key}"]
                 table = rows.assign(shown=values).pivot_table(index="seed", columns="epoch", values="shown")
-                table = table.reindex(runs.section.seeds).dropna(axis=1)  # epochs that every seed has
-                label = _name(method, tuned) if part == "train" else ""
-                band(axes, table.columns.to_numpy(), table.to_numpy(), color, label, linestyle)
-        axes.set(xlabel="epoch", ylabel=title, yscale="symlog" if key == "l1" else "log")
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3, title="solid: training, dashed: validation")
+                table = table.reindex(runs.section.seeds_of(method)).dropna(axis=1)  # epochs that every seed has
+                named = label if part == "validation" else ""
+                band(axes, table.columns.to_numpy(), table.to_numpy(), colors[method], named, linestyle)
+        axes.set(xlabel="epoch", yscale="symlog" if key == "l1" else "linear" if key == "active_share" else "log")
+        axes.set_title(title, fontsize=7)
+        axes.tick_params(labelsize=6)
+    handles, labels = grid[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, title="solid: training, dashed: validation")
     return figure
 
 
 def _courses(runs: Runs, method: str) -> pd.DataFrame:
     """All epochs of a method's runs, with the column seed."""
-    parts = [runs.folder(method, seed).history.assign(seed=seed) for seed in runs.section.seeds]
+    parts = [runs.folder(method, seed).history.assign(seed=seed) for seed in runs.section.seeds_of(method)]
     return pd.concat(parts, ignore_index=True)
 
 
 def figure_6_digits(runs: Runs) -> plt.Figure:
-    """Figure 6: the same test digits by epoch, from the first seed."""
-    tuned, seed, epochs = Findings(runs).tuned_lambda, runs.section.seeds[0], runs.section.report_epochs
-    methods = [tuned, SOFTADAPT, SOFTADAPT_MEAN]
-    samples = {m: runs.folder(m, seed).samples for m in methods}
-    figure, panels = plt.subplots(1 + len(epochs) * len(methods), 1, figsize=(4.2, 0.42 * (1 + len(epochs) * 3)))
-    rows = [("original", samples[tuned]["originals"])]
-    blank = np.full_like(samples[tuned]["originals"], np.nan)  # a run that diverged has no digits of later epochs
-    rows += [(f"{_name(m, tuned)}, epoch {e}", samples[m].get(f"epoch_{e}", blank)) for m in methods for e in epochs]
+    """Figure 6: the same test digits at the end of training, and SoftAdapt's at every report epoch; the first seed."""
+    findings = Findings(runs)
+    shown, seed, epochs = _shown(findings), runs.section.seeds[0], runs.section.report_epochs
+    samples = {method: runs.folder(method, seed).samples for method in shown}
+    blank = np.full_like(samples[SOFTADAPT]["originals"], np.nan)  # a run that diverged has no digits of later epochs
+    rows = [("original", samples[SOFTADAPT]["originals"])]
+    for method, label in shown.items():
+        listed = epochs if method == SOFTADAPT else epochs[-1:]
+        rows += [(f"{label}, epoch {epoch}", samples[method].get(f"epoch_{epoch}", blank)) for epoch in listed]
+    figure, panels = plt.subplots(len(rows), 1, figsize=(4.6, 0.42 * len(rows)))
     for axes, (label, flat) in zip(panels, rows, strict=True):
         show_images(axes, flat.reshape(-1, 1, 28, 28), label)
     return figure
 
 
 def sparsity_frontier(runs: Runs) -> plt.Figure:
-    """Every method at the end of training: on the planes of sparsity and error or PCC, and beside the fixed lambdas."""
+    """Every rule at the end of training by two yardsticks of sparsity: one curve, and a zoo."""
     findings = Findings(runs)
-    methods, means = list(runs.section.methods), findings.final_means
-    figure = plt.figure(figsize=(WIDTH, 5.6))
-    grid = figure.add_gridspec(2, 2, width_ratios=[1, 0.85])
-    planes = [figure.add_subplot(grid[row, 0]) for row in (0, 1)]
-    for axes, column in zip(planes, ["test_mse", "test_pcc"], strict=True):
-        _plane(axes, runs.section, means, methods, column)
-    planes[0].set(ylabel="test mean squared error per pixel", yscale="log")
-    planes[1].set(ylabel="PCC, % of test digits", xlabel="L1 norm of the code (less is sparser)")
-    _beside(figure.add_subplot(grid[:, 1]), findings, methods)
-    handles, labels = planes[0].get_legend_handles_labels()
+    methods = [name for name, method in runs.section.methods.items() if not method.replays]
+    means = findings.final_means
+    figure = plt.figure(figsize=(WIDTH, 2.9 + 0.14 * len(methods)))
+    grid = figure.add_gridspec(2, 2, height_ratios=[2.6, 0.14 * len(methods)])
+    shared = None
+    for column, yardstick in enumerate(("active_share", "l1")):
+        above, below = figure.add_subplot(grid[0, column]), figure.add_subplot(grid[1, column], sharey=shared)
+        shared = shared or below
+        _plane(above, findings, means, methods, yardstick)
+        _places(below, findings, methods, yardstick)
+        below.tick_params(labelleft=column == 0)
+        if column == 0:
+            above.set_ylabel("test error per pixel")
+    handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4)
     return figure
 
 
-def _plane(
-    axes: plt.Axes, settings: SparseAutoencoderSettings, means: pd.DataFrame, methods: list[str], column: str
-) -> None:
-    """The line through the fixed lambdas, and the other methods by number."""
-    line = means.loc[[fixed_lambda(value) for value in sorted(settings.lambdas)]]
-    axes.plot(line["test_l1"], line[column], color=BLACK, marker=".", label="fixed $\\lambda$ (grid)", zorder=1)
+def _plane(axes: Axes, findings: Findings, means: pd.DataFrame, methods: list[str], yardstick: str) -> None:
+    """The curve through the fixed lambdas, and the rules; SoftAdapt is named."""
+    column = f"test_{yardstick}"
+    line = means.loc[[fixed_lambda(value) for value in findings.lambdas()]].sort_values(column)
+    line = line[line["test_l1"] > 0]
+    axes.plot(line[column], line["test_mse"], color=BLACK, marker=".", label="fixed $\\lambda$ (grid)", zorder=1)
     for group, color in GROUP_COLORS.items():
         members = [method for method in methods if group_of(method) == group]
-        if members:
-            rows = means.loc[members]
-            axes.plot(rows["test_l1"], rows[column], GROUP_MARKERS[group], color=color, markersize=4, label=group)
-        for method in members:
-            place = means.loc[method, ["test_l1", column]]
-            if place.isna().any():  # a run of it diverged
-                continue
-            number = str(methods.index(method) + 1)
-            axes.annotate(number, place, (3, 2), textcoords="offset points", fontsize=6, color=color)
-    axes.set_xscale("symlog", linthresh=1)
+        rows = means.loc[members]
+        rows = rows[rows[column] > line[column].min() / 3]
+        axes.plot(
+            rows[column], rows["test_mse"], GROUP_MARKERS[group], color=color, markersize=4, label=group, alpha=0.85
+        )
+    place = means.loc[SOFTADAPT, [column, "test_mse"]]
+    if not place.isna().any():
+        axes.annotate(
+            "SoftAdapt", place, (-6, -14), textcoords="offset points", fontsize=7, color=VERMILION, ha="right"
+        )
+    axes.set(xscale="log", yscale="log", xlabel=f"{YARDSTICKS[yardstick]} (less is sparser)")
 
 
-def _beside(axes: plt.Axes, findings: Findings, methods: list[str]) -> None:
-    """Error of every method over that of the frontier at its sparsity, with intervals."""
-    places = findings.beside_the_frontier
+def _places(axes: Axes, findings: Findings, methods: list[str], yardstick: str) -> None:
+    """Error of every rule over that of fixed lambdas at equal sparsity, with intervals."""
     for row, method in enumerate(methods):
-        ratios = places[places["method"] == method]["error_ratio"]
-        color = GROUP_COLORS[group_of(method)]
-        if ratios.isna().any():
-            place = axes.get_yaxis_transform()
+        color, marker = GROUP_COLORS[group_of(method)], GROUP_MARKERS[group_of(method)]
+        estimate = ratio_over_seeds(findings.place(method, yardstick).to_numpy())
+        if math.isnan(estimate.value):
             failed = failed_runs(findings.rows, method)
-            text = f"{failed} of {len(ratios)} runs diverged" if failed else "beyond the grid"
-            axes.text(0.5, row, text, ha="center", va="center", fontsize=6, color=color, transform=place)
+            text = f"{failed} runs diverged" if failed else "beyond the grid"
+            axes.text(
+                0.98, row, text, ha="right", va="center", fontsize=5, color="0.5", transform=axes.get_yaxis_transform()
+            )
             continue
-        estimate = mean_over_seeds(ratios.to_numpy())
-        axes.plot([estimate.low, estimate.high], [row, row], color=color)
-        axes.plot(estimate.value, row, GROUP_MARKERS[group_of(method)], color=color, markersize=4)
+        axes.plot([estimate.low, estimate.high], [row, row], color=color, linewidth=0.9)
+        axes.plot(estimate.value, row, marker, color=color, markersize=3.5)
+    axes.axvspan(1 / 1.05, 1.05, color="0.9", zorder=0)
     axes.axvline(1.0, color=BLACK, linewidth=0.8, linestyle=":")
-    axes.set_yticks(range(len(methods)), [f"{method}  {row + 1}" for row, method in enumerate(methods)], fontsize=6)
-    axes.invert_yaxis()
-    axes.set(xlabel="error over the frontier's at equal L1\n(left of 1 is better)")
+    axes.set_yticks(range(len(methods)), methods, fontsize=6)
+    axes.set(xscale="log", xlim=(0.55, 1.9), ylim=(len(methods) - 0.5, -0.5))
+    axes.set_xticks([0.6, 0.8, 1.0, 1.25, 1.6], ["0.6", "0.8", "1", "1.25", "1.6"])
+    axes.minorticks_off()
+    axes.set_xlabel(f"error over fixed $\\lambda$'s at equal {_short(yardstick)}", fontsize=7)
+
+
+def _short(yardstick: str) -> str:
+    return {"active_share": "share of active units", "l1": "L1 norm", "l1_decoder": "L1 x decoder", "hoyer": "Hoyer"}[
+        yardstick
+    ]
+
+
+def schedule_or_adaptivity(runs: Runs) -> plt.Figure:
+    """Errors at equal sparsity, by yardstick: SoftAdapt over fixed lambdas, replayed weights over SoftAdapt, over warm-ups."""
+    findings = Findings(runs)
+    compared: dict[str, Callable[[str], Estimate | None]] = {
+        "SoftAdapt over\nfixed $\\lambda$": lambda yardstick: findings.frontier(yardstick=yardstick),
+        "replayed over\nSoftAdapt": lambda yardstick: findings.frontier(
+            yardstick=yardstick, ours="softadapt-yoked", theirs=SOFTADAPT
+        ),
+    }
+    for epochs in sorted(runs.section.warm_ups):
+        label = f"SoftAdapt over warm-up\nof {epochs} epochs"
+        compared[label] = partial(_over_warm_up, findings, epochs)
+    figure, axes = plt.subplots(figsize=(WIDTH, 0.55 * len(compared) + 1.1))
+    colors = dict(zip(YARDSTICKS, (VERMILION, BLUE, GREEN, PURPLE), strict=True))
+    for row, estimated in enumerate(compared.values()):
+        for offset, (yardstick, color) in enumerate(colors.items()):
+            place = row + 0.17 * (offset - 1.5)
+            estimate = estimated(yardstick) or NO_ESTIMATE
+            axes.plot([estimate.low, estimate.high], [place, place], color=color)
+            axes.plot(
+                estimate.value, place, "o", color=color, markersize=4, label=YARDSTICKS[yardstick] if row == 0 else ""
+            )
+    axes.axvspan(1 / 1.05, 1.05, color="0.92", zorder=0)
+    axes.axvline(1.0, color=BLACK, linewidth=0.8, linestyle=":")
+    axes.set_yticks(range(len(compared)), list(compared))
+    axes.set(
+        xscale="log",
+        ylim=(len(compared) - 0.5, -0.5),
+        xlabel="ratio of test errors at equal sparsity (left of 1: the first has less error)",
+    )
+    axes.set_xticks([0.7, 0.8, 0.9, 1.0, 1.1, 1.2], ["0.7", "0.8", "0.9", "1", "1.1", "1.2"])
+    axes.minorticks_off()
+    figure.legend(loc="outside lower center", ncols=4)
+    return figure
+
+
+def _over_warm_up(findings: Findings, epochs: int, yardstick: str) -> Estimate | None:
+    return findings.against_warm_up(warm_up=epochs, yardstick=yardstick)
+
+
+def where_it_lands(runs: Runs) -> plt.Figure:
+    """L1 norm that the fixed lambdas predict, and that SoftAdapt reaches, in other units and settings."""
+    findings = Findings(runs)
+    settings = ["main", *(f"units-{factor:g}" for factor in sorted(runs.section.units)), *runs.section.variants]
+    figure, axes = plt.subplots(figsize=(3.6, 3.4))
+    ends = []
+    for setting in settings:
+        try:
+            estimate = findings.prediction(setting=setting)
+        except NotRun:
+            continue
+        units = setting.startswith("units-")
+        ours = setting if units else findings.trained(setting)[0]
+        reached = float(findings.at(ours)["test_l1"].mean())
+        if estimate is None or math.isnan(estimate.value):
+            continue
+        predicted = reached / estimate.value
+        ends += [reached, predicted]
+        axes.plot(predicted, reached, "o" if units else "D", color=BLUE if units else VERMILION, markersize=4.5)
+        label = f"x {setting.removeprefix('units-')}" if units else setting
+        axes.annotate(label, (predicted, reached), (6, -3), textcoords="offset points", fontsize=6)
+    low, high = (min(ends) / 1.5, max(ends) * 1.8) if ends else (1, 10)
+    axes.plot([low, high], [low, high], color="0.5", linewidth=0.8)
+    axes.fill_between([low, high], [low / 1.25, high / 1.25], [low * 1.25, high * 1.25], color="0.92", zorder=0)
+    axes.set(xscale="log", yscale="log", xlim=(low, high), ylim=(low, high))
+    axes.set(
+        xlabel="L1 norm predicted from fixed $\\lambda$: $\\lambda = f_2/f_1$", ylabel="L1 norm that SoftAdapt reaches"
+    )
+    axes.plot([], [], "o", color=BLUE, markersize=4.5, label="squared error times a factor")
+    axes.plot([], [], "D", color=VERMILION, markersize=4.5, label="training settings")
+    axes.legend(loc="upper left")
+    return figure
+
+
+def autoencoder_plane(runs: Runs) -> plt.Figure:
+    """Final error, L1 norm and PCC by exponent of the loss and sharpness of its rate."""
+    findings, plane = Findings(runs), runs.section.plane
+    columns = {"test_mse": "test error per pixel", "test_active_share": "share of active units", "test_pcc": "PCC, %"}
+    figure, grid = plt.subplots(1, 3, figsize=(WIDTH, 2.5))
+    for axes, (column, title) in zip(grid, columns.items(), strict=True):
+        values = np.array(
+            [
+                [findings.final_means.loc[size_and_rate(size, rate), column] for rate in plane.rates]
+                for size in plane.sizes
+            ]
+        ).astype(float)
+        shown = np.log(values) if column == "test_mse" else values
+        axes.imshow(shown, aspect="auto", origin="lower", cmap="cividis" if column != "test_mse" else "cividis_r")
+        middle = (np.nanmin(shown) + np.nanmax(shown)) / 2
+        for (row, place), value in np.ndenumerate(values):
+            dark = (shown[row, place] < middle) != (column == "test_mse")
+            text = f"{value:.3g}" if column != "test_pcc" else f"{value:.0f}"
+            axes.text(place, row, text, ha="center", va="center", fontsize=6, color="white" if dark else "black")
+        axes.set_xticks(range(len(plane.rates)), [f"{rate:g}" for rate in plane.rates])
+        axes.set_yticks(range(len(plane.sizes)), [f"{size:g}" for size in plane.sizes])
+        axes.set(title=title, xlabel="sharpness of the rate, $\\beta$")
+    grid[0].set_ylabel("exponent of the loss, $\\gamma$")
+    return figure
+
+
+def autoencoder_specifications(runs: Runs) -> plt.Figure:
+    """Specification curves of the headline claims."""
+    return specification_curves("sparse_autoencoder", Findings(runs))

@@ -235,6 +235,11 @@ class SparseAutoencoderSettings(Section):
         """Whether another method replays the weights of this one, whose runs then keep them."""
         return any(method.replays == name for method in self.methods.values())
 
+    def not_drawn(self) -> set[str]:
+        """The figures of other units, and of the plane, where none are trained."""
+        needs = {"where_it_lands": self.units, "autoencoder_plane": self.plane.sizes and self.plane.rates}
+        return {figure for figure, trained in needs.items() if not trained}
+
     def minutes(self, scale: Any) -> float:
         """A minute holds 500,000 digits; a job trains all seeds of a method."""
         return len(self.seeds) * self.epochs * self.train_images / 5e5

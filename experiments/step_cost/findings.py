@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from experiments.evidence.reading import FinishedRun, Runs, packed, published, unpacked
-from experiments.evidence.statistics import Estimate, median_over_starts
+from experiments.evidence.statistics import Estimate, median_over_pairs
 from experiments.evidence.summaries import columns_of
 from experiments.step_cost.settings import TIMED, StepCostSettings
 
@@ -58,8 +58,8 @@ class Findings:
         return (pairs["softadapt"] - pairs["fixed"]) / np.median(self.times(experiment, "step")["fixed"])
 
     def overhead(self, *, experiment: str, by: By) -> Estimate:
-        """Median over pairs of `shares`, with a bootstrap interval; pairs stand where starts do elsewhere."""
-        return median_over_starts(self.shares(experiment, by))
+        """Median over pairs of `shares`."""
+        return median_over_pairs(self.shares(experiment, by))
 
     def tables(self) -> dict[str, pd.DataFrame]:
         """One row per experiment: median times of both methods, and what SoftAdapt adds in percent of a step."""

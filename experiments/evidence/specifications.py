@@ -1,0 +1,209 @@
+"""The specification curve: measure a claim under every combination of the choices that it is open to, and sum up.
+
+Sources: specification curve analysis, Simonsohn, Simmons and Nelson (2020); multiverse, Steegen et al. (2016).
+"""
+
+import itertools
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from experiments.evidence import lineage
+from experiments.evidence.statistics import NO_ESTIMATE, Decision, Estimate, NotRun, decide
+from experiments.runs.room import Strict
+from experiments.runs.validation import read_yaml, validate
+
+LEDGER = "paper/claims.yaml"
+
+Option = str | int
+
+
+class Choice(Strict):
+    """What the paper leaves open, and the defensible options. The first one belongs to the main specification."""
+
+    open: str
+    options: Annotated[dict[Option, str | float], Field(min_length=2)]
+
+
+class Claim(Strict):
+    """One entry of the ledger, as written in ``paper/claims.yaml``."""
+
+    id: str
+    family: Literal["paper", "ours"]
+    where: str
+    statement: str
+    published: dict[str, float] = {}
+    measure: Annotated[dict[str, dict[str, Any]], Field(max_length=1)] = {}
+    over: list[str] = []
+    rule: Annotated[
+        dict[Literal["above", "below", "within", "artefact", "not testable"], float | str],
+        Field(min_length=1, max_length=1),
+    ]
+    unit: str = ""
+    figure: str = ""
+    headline: bool = False
+    added: Literal["", "after the runs"] = ""
+
+    @property
+    def kind(self) -> str:
+        """Kind of the rule."""
+        return next(iter(self.rule))
+
+    @property
+    def bound(self) -> float | None:
+        """The bound that the measurement is compared with; None if the rule has no bound on an interval."""
+        return float(self.rule[self.kind]) if self.kind in ("above", "below", "within") else None  # type: ignore[index]
+
+    @property
+    def room(self) -> str:
+        """Room of the measurement; empty for a claim that nothing measures."""
+        return next(iter(self.measure), "").partition(".")[0]
+
+    @property
+    def measurement(self) -> str:
+        """Name of the measurement in the room's ``findings.py``; empty for a claim that nothing measures."""
+        return next(iter(self.measure), "").partition(".")[2]
+
+
+class Ledger(Strict):
+    """All claims, and the choices that they are open to."""
+
+    choices: dict[str, Choice] = {}
+    claims: list[Claim]
+
+    @model_validator(mode="after")
+    def _check(self) -> "Ledger":
+        names = [claim.id for claim in self.claims]
+        if repeated := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"claims: {repeated[0]} stands there twice; give every claim its own id")
+        for claim in self.claims:
+            if unknown := [name for name in claim.over if name not in self.choices]:
+                raise ValueError(f"{claim.id}: over: {unknown[0]} is no choice; known are {', '.join(self.choices)}")
+        return self
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A claim under one specification.
+
+    Attributes:
+        options: choice -> the option taken.
+        main: whether it is the main specification, or stands in for it where that was not run.
+        estimate: the measurement.
+        decision: what it says about the claim.
+        p: the p value behind that; NaN where there is none.
+    """
+
+    options: dict[str, Option]
+    main: bool
+    estimate: Estimate
+    decision: Decision
+    p: float
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What all cells of a claim say together.
+
+    Attributes:
+        word: ``supported``, ``contradicted``, ``hinges``, ``undecided``, ``not testable`` or ``artefact``.
+        text: the same for readers, as ``supported in 8 of 10`` or ``hinges on secant``.
+        p: p value of the claim; NaN where there is none.
+    """
+
+    word: str
+    text: str
+    p: float = math.nan
+
+
+def load_ledger(path: str = LEDGER) -> Ledger:
+    """Read the file of the ledger.
+
+    Raises:
+        UserError: one line naming the file and the key.
+    """
+    return validate(Ledger, read_yaml(lineage.noted(path)), path)
+
+
+def cells(claim: Claim, choices: Mapping[str, Choice], findings: Any) -> tuple[list[Cell], int]:
+    """Measure a claim under all its specifications.
+
+    Args:
+        claim: it has a rule with a bound.
+        choices: what the names in ``claim.over`` stand for.
+        findings: the room's measurements. One returns None for a combination that means nothing or repeats another, and
+            raises `NotRun` for one that the scale's runs do not answer.
+
+    Returns:
+        The cells, those with the same numbers counted once, and the number of combinations that were not run.
+    """
+    assert claim.bound is not None, claim.id
+    measure, arguments = getattr(findings, claim.measurement), claim.measure[f"{claim.room}.{claim.measurement}"]
+    found: dict[tuple[float, ...], Cell] = {}
+    not_run = 0
+    for number, combination in enumerate(itertools.product(*(choices[name].options for name in claim.over))):
+        options = dict(zip(claim.over, combination, strict=True))
+        try:
+            estimate = measure(**arguments, **options)
+        except NotRun:
+            not_run += 1
+            continue
+        if estimate is None:
+            continue
+        decision, p = decide(claim.kind, claim.bound, estimate)
+        same = (estimate.value, estimate.low, estimate.high)
+        key = same if not math.isnan(estimate.value) else (float(number), math.nan, math.nan)
+        found.setdefault(key, Cell(options, not found, estimate, decision, p))
+    return list(found.values()), not_run
+
+
+def verdict(measured: Sequence[Cell]) -> Verdict:
+    """Sum up the cells of a claim.
+
+    Its p value is the largest of its decided cells, or the smallest of all where none is decided.
+    """
+    sides = {side: [cell for cell in measured if cell.decision == side] for side in ("supports", "contradicts")}
+    decided = [cell for cell in measured if cell.decision != "undecided"]
+    known = [cell.p for cell in decided or measured if not math.isnan(cell.p)]
+    p = math.nan if not known else max(known) if decided else min(known)
+    if not decided:
+        return Verdict("undecided", "undecided", p)
+    if all(sides.values()):
+        return Verdict("hinges", hinge(measured), p)
+    word = "supported" if sides["supports"] else "contradicted"
+    count = "" if len(decided) == len(measured) else f" in {len(decided)} of {len(measured)}"
+    return Verdict(word, word + count, p)
+
+
+def hinge(measured: Sequence[Cell]) -> str:
+    """What a verdict hinges on: the smallest set of choices whose options tell supporting from contradicting cells.
+
+    Several sets of that size are joined by *or*; if more than two choices are needed, the shares are given instead.
+    """
+    decided = [cell for cell in measured if cell.decision != "undecided"]
+    names = list(decided[0].options)
+    for size in (1, 2):
+        separating = [subset for subset in itertools.combinations(names, size) if _separates(subset, decided)]
+        if separating:
+            words = [" and ".join(name.replace("_", " ") for name in subset) for subset in separating]
+            return f"hinges on {' or '.join(words)}"
+    supporting = sum(cell.decision == "supports" for cell in measured)
+    contradicting = sum(cell.decision == "contradicts" for cell in measured)
+    return f"hinges on several choices: supported in {supporting}, contradicted in {contradicting} of {len(measured)}"
+
+
+def _separates(names: Iterable[str], decided: Iterable[Cell]) -> bool:
+    """Whether cells with the same options of these choices always decide alike."""
+    found: dict[tuple[Option, ...], Decision] = {}
+    return all(
+        found.setdefault(tuple(cell.options[name] for name in names), cell.decision) == cell.decision
+        for cell in decided
+    )
+
+
+def main_estimate(measured: Sequence[Cell]) -> Estimate:
+    """The measurement of the main specification."""
+    return next((cell.estimate for cell in measured if cell.main), NO_ESTIMATE)
