@@ -1,12 +1,16 @@
 """Compile the manuscript: gather the numbers that its sentences quote, then let Typst insert them and the figures."""
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from experiments.evidence import lineage, reading
+from experiments.evidence.specifications import LEDGER, load_ledger
 from experiments.runs.errors import UserError, run_main
 from experiments.runs.files import atomic_path, write_json
 from experiments.scale import Settings
@@ -21,13 +25,17 @@ def numbers(settings: Settings) -> dict[str, Any]:
     folders = sorted(path.parent for path in (reading.results(settings) / "runs").glob("*/*/*/provenance.json"))
     runs = [reading.read_provenance(folder) for folder in folders]
     machines = " and ".join(sorted({reading.machine_name(run) for run in runs}))
-    columns = ["measured", "measured_low", "measured_high", "observations", "failed_runs", "verdict"]
+    full = reading.REFERENCE / "full" / "claims.csv"
+    paper = claims[claims["family"] == "paper"]
     quoted = [findings.numbers() for findings in reading.findings_of(settings).values() if hasattr(findings, "numbers")]
     found: dict[str, Any] = {
         "scale": settings.scale,
         "settings": settings.model_dump(mode="json"),
-        "claims": {row["id"]: {key: row.get(key) for key in columns} for row in claims.to_dict("records")},
-        "verdicts": Counter(claims["verdict"]),
+        "claims": _quoted(claims),
+        "full": _quoted(reading.claims_of(full)) if full.exists() else {},
+        "headlines": [claim.id for claim in load_ledger().claims if claim.headline],
+        "verdicts": {"paper": Counter(paper["verdict"])}
+        | {"paper_claims": len(paper), "our_claims": len(claims) - len(paper)},
         "classifier_accuracy": float(classifier["test_accuracy"]),
         "runs": len(runs),
         "training_minutes": sum(run["times"]["total"] for run in runs) / 60,
@@ -39,18 +47,25 @@ def numbers(settings: Settings) -> dict[str, Any]:
     return _plain(found)
 
 
+def _quoted(claims: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """What sentences quote of each claim, by its id."""
+    estimate = ["measured", "measured_low", "measured_high", "observations", "failed_runs"]
+    columns = [*estimate, "specifications", "lowest", "highest", "verdict", "reading"]
+    return {row["id"]: {key: row.get(key) for key in columns} for row in claims.to_dict("records")}
+
+
 def _plain(value: Any) -> Any:
-    """`value` with None for every NaN, which JSON does not know. The manuscript reads it as ``none``."""
+    """`value` with None for every NaN and infinity, which JSON does not know. The manuscript reads it as ``none``."""
     if isinstance(value, dict):
         return {key: _plain(entry) for key, entry in value.items()}
     if isinstance(value, list):
         return [_plain(entry) for entry in value]
-    return None if isinstance(value, float) and value != value else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def readable_by_typst(settings: Settings) -> Iterator[Path]:
     """Yield the files that the manuscript may open. Typst does not say which it opened, so all tables and figures count."""
-    yield from (MANUSCRIPT, Path("paper/published.yaml"), reading.results(settings) / "claims.csv")
+    yield from (MANUSCRIPT, Path(LEDGER), Path("paper/published.yaml"), reading.results(settings) / "claims.csv")
     yield from sorted((reading.results(settings) / "tables").glob("*.csv"))
     yield from sorted(reading.figures(settings).glob("*.pdf"))
     yield from map(Path, sorted(set(re.findall(r'"/(results/[^"]+)"', MANUSCRIPT.read_text(encoding="utf-8")))))

@@ -1,11 +1,13 @@
 """Draw specification curves: the estimates of a claim in order, and below each the choices that it was made with."""
 
 import math
+import textwrap
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from experiments.evidence.specifications import Cell, Choice, Claim, cells, load_ledger, verdict
 from experiments.evidence.style import BLUE, VERMILION, WIDTH, plt
@@ -60,6 +62,10 @@ def _curve(axes: Axes, claim: Claim, found: list[Cell]) -> None:
     if ratios:
         lowest, highest = lowest / 1.1, highest * 1.1
         axes.set_yscale("log")
+        if highest / lowest < 30:
+            axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            axes.yaxis.set_minor_formatter(NullFormatter())
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     else:
         margin = 0.06 * (highest - lowest)
         lowest, highest = lowest - margin, highest + margin
@@ -79,14 +85,13 @@ def _curve(axes: Axes, claim: Claim, found: list[Cell]) -> None:
     for each in bounds:
         axes.axhline(each, color="0.3", linestyle=":", linewidth=0.8)
     axes.set_ylim(lowest, highest)
-    axes.set_title(f"{claim.id}\n{verdict(found).text}", fontsize=7)
+    axes.set_title(f"{claim.id}\n{_wrapped(verdict(found).text, 44)}", fontsize=7)
     axes.set_ylabel(_wrapped(claim.unit), fontsize=6)
     axes.tick_params(labelsize=6)
 
 
-def _wrapped(text: str) -> str:
-    head, comma, tail = text.partition(", ")
-    return f"{head},\n{tail}" if comma else text
+def _wrapped(text: str, width: int = 34) -> str:
+    return "\n".join(textwrap.wrap(text, width))
 
 
 def _matrix(axes: Axes, found: list[Cell], options: list[tuple[str, Any]]) -> None:

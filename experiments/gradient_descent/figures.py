@@ -165,14 +165,16 @@ def descent_plane(runs: Runs) -> plt.Figure:
         for row, values in enumerate(plane):
             for column, value in enumerate(values):
                 shown = f"{value:.2f}" if value < 10 else "never" if np.isinf(value) else f"{value:.0f}"
-                axes.text(column, row, shown, ha="center", va="center", fontsize=5.5)
+                color = "white" if not 0.36 < value < 2.8 else "black"
+                axes.text(column, row, shown, ha="center", va="center", fontsize=5.5, color=color)
         axes.set_xticks(range(len(betas)), [f"{beta:g}" for beta in betas], fontsize=6)
         axes.set_yticks(range(len(plane)), [f"{size:g}" for size in findings.plane_sizes], fontsize=6)
         axes.set(title=f"{function.capitalize()}, fixed step", xlabel="sharpness of the rate, $\\beta$")
     grid[0].set_ylabel("exponent of the loss, $\\gamma$")
-    figure.colorbar(
-        image, ax=list(grid[:2]), location="bottom", shrink=0.6, label="expected steps over plain descent's"
-    )
+    bar = figure.colorbar(image, ax=list(grid[:2]), location="bottom", shrink=0.6, aspect=40)
+    bar.set_ticks([0.25, 0.5, 1.0, 2.0, 4.0], labels=["0.25", "0.5", "1", "2", "4"])
+    bar.ax.minorticks_off()
+    bar.set_label("expected steps over plain descent's")
     _component_steps(grid[2], findings)
     return figure
 
@@ -182,7 +184,7 @@ def _component_steps(axes: Axes, findings: Findings) -> None:
     labels: dict[str, tuple[str, str | float]] = {
         "original": ("original, best $\\beta$", "best"),
         "loss_weighted": (f"loss-weighted,\n$\\beta$ = {DEFAULT_BETA:g}", DEFAULT_BETA),
-        COMPONENTWISE: ("plain, a step size\nper component", 0.0),
+        COMPONENTWISE: ("plain, a step\nper component", 0.0),
     }
     for function, marker, color in zip(MINIMISERS, "oD", (BLUE, VERMILION), strict=True):
         sweep = findings.sweep(function, "fixed")
@@ -193,8 +195,8 @@ def _component_steps(axes: Axes, findings: Findings) -> None:
         axes.plot(values, range(len(values)), marker, color=color, label=function.capitalize(), markersize=5)
     axes.axvline(1.0, color="0.3", linestyle=":", linewidth=0.8)
     axes.set_yticks(range(len(labels)), [label for label, _ in labels.values()], fontsize=6)
-    axes.set(xscale="log", ylim=(len(labels) - 0.5, -0.5), xlabel="expected steps over plain descent's")
-    axes.legend(loc="upper left")
+    axes.set(xscale="log", ylim=(len(labels) - 0.5, -0.5), xlabel="expected steps\nover plain descent's")
+    axes.legend(loc="lower left", bbox_to_anchor=(-0.1, 1.0), ncols=2, columnspacing=1, handletextpad=0)
 
 
 def descent_specifications(runs: Runs) -> plt.Figure:

@@ -13,7 +13,7 @@ MINIMISERS = {"rosenbrock": (1.0, 1.0), "beale": (3.0, 0.5)}
 STEP_RULES = {
     "fixed": "fixed step",
     "barzilai_borwein": "Barzilai-Borwein",
-    "frozen_secant": "Barzilai-Borwein, frozen weights",
+    "frozen_secant": "frozen secant",
 }
 """Step rule -> its name in figures. The last two differ in the secant: the change of the weighted gradient, in which
 changes of the weights pass for curvature, or the change of the gradient at the weights of this step."""

@@ -59,17 +59,22 @@ NOTHING = Estimate("")
 def read_table(path: Path, keys: list[str]) -> Table:
     """Read a CSV as text: exactly what was written, with ``x_low`` and ``x_high`` as the interval of ``x``.
 
+    A row of the specifications is named by the options of its choices too, which are the columns before ``main``.
+
     Raises:
         UserError: if a key is no column, or names several rows.
     """
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
+    if path.stem == "specifications" and rows:
+        columns = list(rows[0])
+        keys = [*keys, *(name for name in columns[: columns.index("main")] if name not in keys)]
     table: Table = {}
     for row in rows:
         absent = [key for key in keys if key not in row]
         if absent:
             raise UserError(f"{path}: no column {absent[0]}; correct keys.{path.stem} in paper/tolerances.yaml")
-        name = ", ".join(row[key] for key in keys)
+        name = ", ".join(row[key] for key in keys if row[key])
         if name in table:
             raise UserError(
                 f"{path}: several rows {name}; name more columns in keys.{path.stem} of paper/tolerances.yaml"
@@ -106,7 +111,8 @@ def tables_of(folder: Path, tolerances: Tolerances) -> dict[str, Table]:
         UserError: if there is none, or one whose keys are not known.
     """
     tables: dict[str, Table] = {}
-    for path in sorted([*folder.glob("claims.csv"), *(folder / "tables").glob("[!.]*.csv")]):
+    ledger = [path for name in ("claims", "specifications") for path in folder.glob(f"{name}.csv")]
+    for path in sorted([*ledger, *(folder / "tables").glob("[!.]*.csv")]):
         if path.stem not in tolerances.keys:
             raise UserError(
                 f"paper/tolerances.yaml: keys.{path.stem}: missing; name the columns that tell its rows apart"

@@ -224,7 +224,8 @@ def _lineage(settings: Settings, report: Report) -> None:
 def made(settings: Settings) -> Iterator[Path]:
     """The files that the commands of `experiments.evidence` write, as far as they are there."""
     folder = reading.results(settings)
-    yield from sorted([*folder.glob("claims.*"), *folder.glob("numbers.json"), *folder.glob("paper.pdf")])
+    names = ("claims.*", "specifications.*", "numbers.json", "paper.pdf")
+    yield from sorted(path for name in names for path in folder.glob(name))
     yield from sorted((folder / "rows").glob("[!.]*.csv"))
     yield from sorted((folder / "tables").glob("[!.]*.*"))
     yield from sorted([*reading.figures(settings).glob("[!.]*.p[dn][fg]")])
