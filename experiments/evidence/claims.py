@@ -7,19 +7,36 @@ from typing import Any
 import pandas as pd
 
 from experiments.evidence import reading
-from experiments.evidence.specifications import LEDGER, Cell, Claim, Ledger, Verdict, cells, load_ledger, verdict
-from experiments.evidence.specifications import main_estimate as main_of
-from experiments.evidence.statistics import LEVEL, Estimate, holm
+from experiments.evidence.specifications import (
+    LEDGER,
+    Cell,
+    Claim,
+    Ledger,
+    Verdict,
+    cells,
+    corrected,
+    load_ledger,
+    main_estimate,
+    smallest_p,
+    verdict,
+)
+from experiments.evidence.statistics import Estimate, holm_factors
 from experiments.evidence.tables import write_table
 from experiments.runs.errors import UserError, run_main
 from experiments.scale import ROOMS, Settings
+
+ESTIMATED = ("measured", "measured_low", "measured_high", "observations", "failed_runs")
+
+SPECIFIED = ("main", *ESTIMATED, "kind", "p", "decision")
+"""Columns of ``specifications.csv`` beside the claim's id and the options."""
 
 
 def judge(claims: list[Claim], ledger: Ledger, findings: Mapping[str, Any]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Measure and judge claims.
 
-    P values are corrected by Holm's method over the claims of the paper; a claim whose corrected p value is not small
-    enough is undecided.
+    The claims of the paper are one family: their p values are corrected by Holm's method. A claim takes its place in
+    Holm's order by the smallest p value of its specifications, and each of these is decided only if its own p value times
+    the factor of the claim is below the level.
 
     Args:
         claims: what to judge.
@@ -29,28 +46,23 @@ def judge(claims: list[Claim], ledger: Ledger, findings: Mapping[str, Any]) -> t
     Returns:
         One row a claim, and one row a specification.
     """
-    measured: dict[str, tuple[list[Cell], int]] = {}
-    verdicts: dict[str, Verdict] = {}
+    measured: dict[str, list[Cell]] = {}
+    not_run: dict[str, int] = {}
     for claim in claims:
-        if claim.bound is None:
-            verdicts[claim.id] = _without_bound(claim, findings)
-        else:
-            measured[claim.id] = cells(claim, ledger.choices, findings[claim.room])
-            verdicts[claim.id] = verdict(measured[claim.id][0])
-    corrected = holm({claim.id: verdicts[claim.id].p for claim in claims if claim.family == "paper"})
-    rows = [
-        _row(claim, *measured.get(claim.id, ([], 0)), verdicts[claim.id], corrected.get(claim.id, math.nan), findings)
-        for claim in claims
-    ]
-    specified = [
-        {"id": claim.id, **cell.options, "main": cell.main, **_columns(cell.estimate), "p": cell.p}
-        | {"decision": cell.decision}
-        for claim in claims
-        for cell in measured.get(claim.id, ([], 0))[0]
-    ]
-    first = ["id", *ledger.choices]
-    table = pd.DataFrame(specified)
-    return pd.DataFrame(rows), table[[name for name in first if name in table] + [c for c in table if c not in first]]
+        if claim.bound is not None:
+            measured[claim.id], not_run[claim.id] = cells(claim, ledger.choices, findings[claim.room])
+    family = {claim.id for claim in claims if claim.family == "paper"}
+    factors = holm_factors({name: smallest_p(found) for name, found in measured.items() if name in family})
+    measured = {name: corrected(found, factors.get(name, 1.0)) for name, found in measured.items()}
+    rows, specified = [], []
+    for claim in claims:
+        found = measured.get(claim.id, [])
+        rows.append(_row(claim, found, not_run.get(claim.id, 0), factors.get(claim.id, math.nan), findings))
+        for cell in found:
+            columns = {"id": claim.id, **cell.options, "main": cell.main, **_columns(cell.estimate)}
+            specified.append(columns | {"kind": cell.estimate.kind, "p": cell.p, "decision": cell.decision})
+    choices = [name for name in ledger.choices if any(name in row for row in specified)]
+    return pd.DataFrame(rows), pd.DataFrame(specified, columns=["id", *choices, *SPECIFIED])
 
 
 def _without_bound(claim: Claim, findings: Mapping[str, Any]) -> Verdict:
@@ -78,13 +90,11 @@ def _columns(estimate: Estimate) -> dict[str, object]:
 
 
 def _row(
-    claim: Claim, measured: list[Cell], not_run: int, found: Verdict, corrected: float, findings: Mapping[str, Any]
+    claim: Claim, measured: list[Cell], not_run: int, factor: float, findings: Mapping[str, Any]
 ) -> dict[str, object]:
-    estimate = _fact(claim, findings) if claim.kind == "artefact" else main_of(measured)
+    found = _without_bound(claim, findings) if claim.bound is None else verdict(measured)
+    estimate = _fact(claim, findings) if claim.kind == "artefact" else main_estimate(measured)
     values = [cell.estimate.value for cell in measured if not math.isnan(cell.estimate.value)]
-    decided = found.word in ("supported", "contradicted", "hinges")
-    if decided and corrected >= LEVEL:  # NaN, as of a sweep, is not
-        found = Verdict("undecided", "undecided after correction", found.p)
     return {
         "id": claim.id,
         "family": claim.family,
@@ -100,7 +110,7 @@ def _row(
         "not_run": not_run,
         "lowest": min(values, default=math.nan),
         "highest": max(values, default=math.nan),
-        "corrected_p": corrected,
+        "holm_factor": factor,
         "verdict": found.word,
         "reading": found.text,
         "figure": claim.figure,
@@ -168,7 +178,7 @@ def main() -> None:
     command = reading.command_line("claims", "Measure and judge the claims of paper/claims.yaml.", parts=("findings",))
     with command.recorded():
         table = write(command.settings, reading.findings_of(command.settings))
-    print(table[["id", "measured", "measured_low", "measured_high", "corrected_p", "reading"]].to_string(index=False))
+    print(table[["id", "measured", "measured_low", "measured_high", "reading"]].to_string(index=False))
 
 
 if __name__ == "__main__":

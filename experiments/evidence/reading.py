@@ -344,6 +344,14 @@ def claims_of(path: Path) -> pd.DataFrame:
     return pd.read_csv(lineage.noted(path), keep_default_na=False, na_values=[""])
 
 
+def specifications_of(path: Path) -> pd.DataFrame:
+    """Read a ``specifications.csv``. Options are text, and NaN where a claim is not open to the choice."""
+    table = pd.read_csv(lineage.noted(path), dtype=str, keep_default_na=False, na_values=[""])
+    numbers = ["measured", "measured_low", "measured_high", "observations", "p"]
+    table[numbers] = table[numbers].astype(float)
+    return table.assign(main=table["main"] == "True")
+
+
 def findings_of(settings: scale.Settings) -> dict[str, Any]:
     """The findings of a scale by room, for the rooms that have a ``findings.py``."""
     modules = {room: open_room(room, "findings") for room in settings.rooms}

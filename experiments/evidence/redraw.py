@@ -21,21 +21,17 @@ def redraw(settings: Settings) -> list[str]:
     table = reading.REFERENCE / settings.scale / "runs.csv"
     if not table.exists():
         raise UserError(f"{table}: missing; no rows of this scale are committed, so run the workflow")
-    findings: dict[str, object] = {}
+    rooms = {room: reading.Runs(settings, room, table) for room in settings.rooms if reading.has_part(room, "findings")}
+    findings = {room: reading.open_room(room, "findings").Findings(runs) for room, runs in rooms.items()}
+    claims.write(settings, findings)  # first, since figures of specifications read the ledger
     left_out = []
-    for room in settings.rooms:
-        module = reading.open_room(room, "findings")
-        if module is None:
-            continue
-        runs = reading.Runs(settings, room, table)
-        findings[room] = module.Findings(runs)
+    for room, runs in rooms.items():
         tables.make(runs, reading.results(settings) / "tables")
         for name in drawn(settings, room):
             try:
                 figures.make(runs, reading.figures(settings), [name])
             except reading.Missing:
                 left_out.append(name)
-    claims.write(settings, findings)
     return left_out
 
 

@@ -61,8 +61,12 @@ for room, figures in FIGURES_OF.items():
             f"{RESULTS}/rows/{room}.csv",
             RUNS[room],
             modules("experiments.evidence.figures", f"experiments.{room}.figures"),
-            # specification curves measure claims
-            [LEDGER] if CURVES <= {*modules(f"experiments.{room}.figures")} else [],
+            # specification curves draw the ledger
+            (
+                [LEDGER, f"{RESULTS}/claims.csv", f"{RESULTS}/specifications.csv"]
+                if CURVES <= {*modules(f"experiments.{room}.figures")}
+                else []
+            ),
         output:
             [
                 report(

@@ -3,62 +3,61 @@
 import math
 import textwrap
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from experiments.evidence.specifications import Cell, Choice, Claim, cells, load_ledger, verdict
+from experiments.evidence import reading
+from experiments.evidence.specifications import Choice, Claim, load_ledger
 from experiments.evidence.style import BLUE, VERMILION, WIDTH, plt
+from experiments.scale import Settings
 
 COLORS = {"supports": BLUE, "contradicts": VERMILION, "undecided": "0.6"}
 
 
-def specification_curves(room: str, findings: Any) -> plt.Figure:
-    """The headline claims of a room that have more than one specification, two in a row."""
+def specification_curves(settings: Settings, room: str) -> plt.Figure:
+    """The headline claims of a room that have more than one specification, two in a row, from the scale's ledger."""
     ledger = load_ledger()
-    measured = {}
+    verdicts = reading.claims_of(reading.results(settings) / "claims.csv").set_index("id")["reading"]
+    table = reading.specifications_of(reading.results(settings) / "specifications.csv")
+    drawn = []
     for claim in ledger.claims:
-        if claim.room == room and claim.headline and claim.bound is not None:
-            found, _ = cells(claim, ledger.choices, findings)
-            if len(found) > 1:
-                measured[claim.id] = claim, found
-    rows = max(1, math.ceil(len(measured) / 2))
+        found = table[table["id"] == claim.id].sort_values("measured", kind="stable")
+        if claim.room == room and claim.headline and len(found) > 1:
+            drawn.append((claim, found))
+    rows = max(1, math.ceil(len(drawn) / 2))
     figure = plt.figure(figsize=(WIDTH, 3.9 * rows))
-    if not measured:
-        figure.text(0.5, 0.5, "no claim with several specifications was run at this scale", ha="center")
+    if not drawn:
+        figure.text(0.5, 0.5, "no headline claim has several specifications at this scale", ha="center")
+        return figure
     grid = figure.subfigures(rows, 2, squeeze=False)
-    for part, (claim, found) in zip(grid.flat, measured.values(), strict=False):
+    for part, (claim, found) in zip(grid.flat, drawn, strict=False):
         options = _options(claim, found, ledger.choices)
-        heights = [1.0, 0.09 * len(options)]
-        top, bottom = part.subplots(2, 1, sharex=True, height_ratios=heights)
+        top, bottom = part.subplots(2, 1, sharex=True, height_ratios=[1.0, 0.09 * len(options)])
         _curve(top, claim, found)
+        top.set_title(f"{claim.id}\n{_wrapped(verdicts[claim.id], 44)}", fontsize=7)
         _matrix(bottom, found, options)
     handles = [plt.Line2D([], [], marker="o", linestyle="", color=color, markersize=3) for color in COLORS.values()]
     figure.legend(handles, list(COLORS), loc="outside lower center", ncols=3)
     return figure
 
 
-def _options(claim: Claim, found: list[Cell], choices: Mapping[str, Choice]) -> list[tuple[str, Any]]:
+def _options(claim: Claim, found: pd.DataFrame, choices: Mapping[str, Choice]) -> list[tuple[str, str]]:
     """The options that occur, choice by choice."""
-    occurring = {(name, cell.options[name]) for cell in found for name in claim.over}
-    return [(name, option) for name in claim.over for option in choices[name].options if (name, option) in occurring]
+    pairs = [(name, str(option)) for name in claim.over for option in choices[name].options]
+    return [(name, option) for name, option in pairs if (found[name] == option).any()]
 
 
-def _in_order(found: list[Cell]) -> list[Cell]:
-    return sorted(found, key=lambda cell: (math.isnan(cell.estimate.value), cell.estimate.value))
-
-
-def _curve(axes: Axes, claim: Claim, found: list[Cell]) -> None:
-    """Estimates and intervals in order; those beyond all bounds stand at the edge as triangles."""
-    ordered = _in_order(found)
-    bound, ratios = float(claim.bound or 0), ordered[0].estimate.kind in ("ratio", "halves")
-    ends = np.array([[cell.estimate.low, cell.estimate.value, cell.estimate.high] for cell in ordered])
-    finite = ends[np.isfinite(ends) & (ends > 0 if ratios else True)]
-    lowest, highest = finite.min(initial=bound), finite.max(initial=bound)
-    if ratios and claim.kind == "within":
-        lowest, highest = min(lowest, 1 / bound), max(highest, bound)
+def _curve(axes: Axes, claim: Claim, found: pd.DataFrame) -> None:
+    """Estimates and intervals in order. One without a finite value stands at the edge: a triangle beyond it, a cross for
+    none."""
+    bound, ratios = float(claim.bound or 0), found["kind"].iloc[0] in ("ratio", "halves")
+    bounds = [bound] if claim.kind != "within" else [1 / bound, bound] if ratios else [-bound, bound]
+    ends = found[["measured_low", "measured", "measured_high"]].to_numpy()
+    finite = ends[np.isfinite(ends) & ((ends > 0) | (not ratios))]
+    lowest, highest = finite.min(initial=min(bounds)), finite.max(initial=max(bounds))
     if ratios:
         lowest, highest = lowest / 1.1, highest * 1.1
         axes.set_yscale("log")
@@ -69,40 +68,36 @@ def _curve(axes: Axes, claim: Claim, found: list[Cell]) -> None:
     else:
         margin = 0.06 * (highest - lowest)
         lowest, highest = lowest - margin, highest + margin
-    for place, cell in enumerate(ordered):
-        color, value = COLORS[cell.decision], cell.estimate.value
-        if not math.isfinite(value):
-            failed = cell.estimate.failed is not None or math.isnan(value)
-            axes.plot(
-                place, lowest if failed else highest, "x" if failed else "^", color=color, markersize=3, clip_on=False
-            )
+    for place, row in enumerate(found.itertuples()):
+        color = COLORS[row.decision]
+        if not math.isfinite(row.measured):
+            edge, marker = (lowest, "x") if math.isnan(row.measured) else (highest, "^")
+            axes.plot(place, edge, marker, color=color, markersize=3, clip_on=False)
             continue
-        axes.plot(
-            [place, place], np.clip([cell.estimate.low, cell.estimate.high], lowest, highest), color=color, lw=0.8
-        )
-        axes.plot(place, value, "D" if cell.main else "o", color=color, markersize=4 if cell.main else 2)
-    bounds = [bound] if claim.kind != "within" else [1 / bound, bound] if ratios else [-bound, bound]
+        interval = np.clip([row.measured_low, row.measured_high], lowest, highest)
+        axes.plot([place, place], interval, color=color, linewidth=0.8)
+        axes.plot(place, row.measured, "D" if row.main else "o", color=color, markersize=4 if row.main else 2)
     for each in bounds:
         axes.axhline(each, color="0.3", linestyle=":", linewidth=0.8)
     axes.set_ylim(lowest, highest)
-    axes.set_title(f"{claim.id}\n{_wrapped(verdict(found).text, 44)}", fontsize=7)
-    axes.set_ylabel(_wrapped(claim.unit), fontsize=6)
+    axes.set_ylabel(_wrapped(claim.unit, 34), fontsize=6)
     axes.tick_params(labelsize=6)
 
 
-def _wrapped(text: str, width: int = 34) -> str:
+def _wrapped(text: str, width: int) -> str:
     return "\n".join(textwrap.wrap(text, width))
 
 
-def _matrix(axes: Axes, found: list[Cell], options: list[tuple[str, Any]]) -> None:
+def _matrix(axes: Axes, found: pd.DataFrame, options: list[tuple[str, str]]) -> None:
     """A dot for the option of every choice."""
-    for place, cell in enumerate(_in_order(found)):
-        rows = [row for row, (name, option) in enumerate(options) if cell.options[name] == option]
-        axes.plot([place] * len(rows), rows, "o", color=COLORS[cell.decision], markersize=1.6)
-    first = [row for row, (name, _) in enumerate(options) if row and name != options[row - 1][0]]
-    for row in first:
-        axes.axhline(row - 0.5, color="0.85", linewidth=0.6)
-    labels = [f"{name.replace('_', ' ')}: {str(option).replace('_', ' ')}" for name, option in options]
+    colors = found["decision"].map(COLORS)
+    for row, (name, option) in enumerate(options):
+        places = np.flatnonzero(found[name] == option)
+        axes.scatter(places, [row] * len(places), s=2.5, color=colors.iloc[places])
+    for row in range(1, len(options)):
+        if options[row][0] != options[row - 1][0]:
+            axes.axhline(row - 0.5, color="0.85", linewidth=0.6)
+    labels = [f"{name.replace('_', ' ')}: {option.replace('_', ' ')}" for name, option in options]
     axes.set_yticks(range(len(options)), labels, fontsize=5)
     axes.set_ylim(len(options) - 0.5, -0.5)
     axes.set_xticks([])

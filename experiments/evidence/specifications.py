@@ -6,13 +6,13 @@ Sources: specification curve analysis, Simonsohn, Simmons and Nelson (2020); mul
 import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from experiments.evidence import lineage
-from experiments.evidence.statistics import NO_ESTIMATE, Decision, Estimate, NotRun, decide
+from experiments.evidence.statistics import LEVEL, NO_ESTIMATE, Decision, Estimate, NotRun, decide
 from experiments.runs.room import Strict
 from experiments.runs.validation import read_yaml, validate
 
@@ -111,12 +111,10 @@ class Verdict:
     Attributes:
         word: ``supported``, ``contradicted``, ``hinges``, ``undecided``, ``not testable`` or ``artefact``.
         text: the same for readers, as ``supported in 8 of 10`` or ``hinges on secant``.
-        p: p value of the claim; NaN where there is none.
     """
 
     word: str
     text: str
-    p: float = math.nan
 
 
 def load_ledger(path: str = LEDGER) -> Ledger:
@@ -160,22 +158,27 @@ def cells(claim: Claim, choices: Mapping[str, Choice], findings: Any) -> tuple[l
     return list(found.values()), not_run
 
 
-def verdict(measured: Sequence[Cell]) -> Verdict:
-    """Sum up the cells of a claim.
+def smallest_p(measured: Sequence[Cell]) -> float:
+    """The smallest p value of a claim's cells, by which it takes its place in Holm's order; NaN where none has one."""
+    return min((cell.p for cell in measured if not math.isnan(cell.p)), default=math.nan)
 
-    Its p value is the largest of its decided cells, or the smallest of all where none is decided.
-    """
+
+def corrected(measured: Sequence[Cell], factor: float) -> list[Cell]:
+    """The cells, of which those are undecided whose p value times the factor of their claim is not below the level."""
+    return [replace(cell, decision="undecided") if cell.p * factor >= LEVEL else cell for cell in measured]
+
+
+def verdict(measured: Sequence[Cell]) -> Verdict:
+    """Sum up the cells of a claim."""
     sides = {side: [cell for cell in measured if cell.decision == side] for side in ("supports", "contradicts")}
     decided = [cell for cell in measured if cell.decision != "undecided"]
-    known = [cell.p for cell in decided or measured if not math.isnan(cell.p)]
-    p = math.nan if not known else max(known) if decided else min(known)
     if not decided:
-        return Verdict("undecided", "undecided", p)
+        return Verdict("undecided", "undecided")
     if all(sides.values()):
-        return Verdict("hinges", hinge(measured), p)
+        return Verdict("hinges", hinge(measured))
     word = "supported" if sides["supports"] else "contradicted"
     count = "" if len(decided) == len(measured) else f" in {len(decided)} of {len(measured)}"
-    return Verdict(word, word + count, p)
+    return Verdict(word, word + count)
 
 
 def hinge(measured: Sequence[Cell]) -> str:

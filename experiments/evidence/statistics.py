@@ -222,16 +222,17 @@ def p_value(estimate: Estimate, bound: float) -> float:
     return float(stats.ttest_1samp(values, bound).pvalue)
 
 
-def holm(p_values: Mapping[Any, float]) -> dict[Any, float]:
-    """Holm's step-down correction (1979) of the p values of one family; NaN stay NaN and do not count.
+def holm_factors(p_values: Mapping[Any, float]) -> dict[Any, float]:
+    """Factors of Holm's step-down correction (1979) for one family of claims.
 
-    The k-th smallest of m is multiplied by m + 1 - k, made monotone and cut at 1, so that the chance of any false
-    rejection in the family stays below the level.
+    The k-th smallest of m p values has the factor m + 1 - k, as long as all before it stay below the level when they are
+    multiplied by theirs; from the first one that does not, all have an infinite factor. The chance of any false rejection
+    in the family stays below the level. A NaN is not tested: it does not count, and has the factor 1.
     """
-    tested = sorted((p, key) for key, p in p_values.items() if not np.isnan(p))
-    corrected = dict.fromkeys(p_values, float("nan"))
-    highest = 0.0
-    for position, (p, key) in enumerate(tested):
-        highest = max(highest, min(1.0, p * (len(tested) - position)))
-        corrected[key] = highest
-    return corrected
+    tested = sorted((p, position, key) for position, (key, p) in enumerate(p_values.items()) if not np.isnan(p))
+    factors = dict.fromkeys(p_values, 1.0)
+    failed = False
+    for rank, (p, _, key) in enumerate(tested):
+        factors[key] = float("inf") if failed else float(len(tested) - rank)
+        failed = failed or p * factors[key] >= LEVEL
+    return factors

@@ -7,7 +7,7 @@ from matplotlib.colors import LogNorm
 from experiments.evidence.reading import Runs
 from experiments.evidence.specification_curve import specification_curves
 from experiments.evidence.style import BLACK, BLUE, GREEN, ORANGE, VERMILION, WIDTH, plt
-from experiments.gradient_descent.findings import COMPONENTWISE, Findings, counted, expected_steps
+from experiments.gradient_descent.findings import COMPONENTWISE, Findings, counted, expected_steps, ratio_over_halves
 from experiments.gradient_descent.settings import DEFAULT_BETA, METHODS, MINIMISERS, STEP_RULES
 from models.objectives import OBJECTIVES
 
@@ -159,7 +159,8 @@ def descent_plane(runs: Runs) -> plt.Figure:
     for axes, function in zip(grid, MINIMISERS, strict=False):
         plain = findings.sweep(function, "fixed").scores("plain", "expected", "own", 0.0)
         plane = [
-            [np.median(findings.plane(function, size, beta) / plain) for beta in betas] for size in findings.plane_sizes
+            [ratio_over_halves(findings.plane(function, size, beta), plain).value for beta in betas]
+            for size in findings.plane_sizes
         ]
         image = axes.imshow(plane, norm=LogNorm(0.25, 4), cmap="RdBu_r", aspect="auto", origin="lower")
         for row, values in enumerate(plane):
@@ -189,9 +190,10 @@ def _component_steps(axes: Axes, findings: Findings) -> None:
     for function, marker, color in zip(MINIMISERS, "oD", (BLUE, VERMILION), strict=True):
         sweep = findings.sweep(function, "fixed")
         count, half = sweep.starts_of(COMPONENTWISE), len(sweep.halves)
-        base = expected_steps(sweep.chosen("plain", "expected", "own", 0.0, half).codes[:count], sweep.limit)
-        chosen = [sweep.chosen(method, "expected", "own", beta, half) for method, (_, beta) in labels.items()]
-        values = [float(expected_steps(each.codes[:count], sweep.limit) / base) for each in chosen]
+        settings = [("plain", 0.0), *((method, beta) for method, (_, beta) in labels.items())]
+        chosen = [sweep.chosen(method, "expected", "own", beta, half).codes[:count] for method, beta in settings]
+        base, *steps = [float(expected_steps(codes, sweep.limit)) for codes in chosen]
+        values = [each / base for each in steps]  # where neither arrives, NaN, which is not drawn
         axes.plot(values, range(len(values)), marker, color=color, label=function.capitalize(), markersize=5)
     axes.axvline(1.0, color="0.3", linestyle=":", linewidth=0.8)
     axes.set_yticks(range(len(labels)), [label for label, _ in labels.values()], fontsize=6)
@@ -201,4 +203,4 @@ def _component_steps(axes: Axes, findings: Findings) -> None:
 
 def descent_specifications(runs: Runs) -> plt.Figure:
     """Specification curves of the headline claims."""
-    return specification_curves("gradient_descent", Findings(runs))
+    return specification_curves(runs.settings, "gradient_descent")

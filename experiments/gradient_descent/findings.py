@@ -256,10 +256,9 @@ class Findings:
                     row |= {"quartile_steps": median, "quartile_steps_low": low, "quartile_steps_high": high}
                     row |= {"expected_steps": float(expected_steps(chosen.codes, sweep.limit))}
                     row |= {"arrived_share": float((chosen.codes >= 0).mean())}
-                    ratio = sweep.scores(method, "expected", "own", "best") / sweep.scores(
-                        "plain", "expected", "own", 0.0
-                    )
-                    row |= columns_of("expected_ratio_to_plain", over_halves(ratio))
+                    ours = sweep.scores(method, "expected", "own", "best")
+                    ratio = ratio_over_halves(ours, sweep.scores("plain", "expected", "own", 0.0))
+                    row |= columns_of("expected_ratio_to_plain", ratio)
                     table.append(row | {"starts": len(chosen.codes)})
         return {"gradient_descent": pd.DataFrame(table)}
 
@@ -280,7 +279,7 @@ class Findings:
         if method == "original" and beta == "zero":
             return None  # plain descent by another name
         ours = self._scores(sweep, method, tuned, step_size, beta, total)
-        return None if ours is None else _ratio(ours, sweep.scores("plain", tuned, step_size, 0.0))
+        return None if ours is None else ratio_over_halves(ours, sweep.scores("plain", tuned, step_size, 0.0))
 
     def beta_gain(
         self,
@@ -298,7 +297,7 @@ class Findings:
         """Steps of a method with one beta over its steps with another (`than`)."""
         sweep = self.sweep(function, _with_secant(step_rule, secant))
         ours, theirs = (self._scores(sweep, method, tuned, step_size, each, total) for each in (beta, than))
-        return None if ours is None or theirs is None else _ratio(ours, theirs)
+        return None if ours is None or theirs is None else ratio_over_halves(ours, theirs)
 
     def _scores(
         self, sweep: Sweep, method: str, tuned: str, step_size: str, beta: str, total: str
@@ -317,7 +316,7 @@ class Findings:
         starts = sweep.starts_of(COMPONENTWISE)
         number: str | float = {"default": DEFAULT_BETA, "zero": 0.0}.get(beta, beta)
         ours = sweep.scores("loss_weighted", tuned, "own", number, starts)
-        return _ratio(ours, sweep.scores(COMPONENTWISE, tuned, "own", 0.0, starts))
+        return ratio_over_halves(ours, sweep.scores(COMPONENTWISE, tuned, "own", 0.0, starts))
 
     @cached_property
     def plane_sizes(self) -> list[float]:
@@ -363,7 +362,7 @@ def _with_secant(step_rule: str, secant: str) -> str:
     return "frozen_secant" if step_rule == "barzilai_borwein" and secant == "frozen" else step_rule
 
 
-def _ratio(ours: np.ndarray, theirs: np.ndarray) -> Estimate:
+def ratio_over_halves(ours: np.ndarray, theirs: np.ndarray) -> Estimate:
     """Ratio of two scores over the halves. Where only one never arrives it loses without bound; where both do, 1."""
     with np.errstate(invalid="ignore"):
         ratios = ours / theirs

@@ -17,10 +17,10 @@ from experiments.runs.errors import UserError, run_main
 from experiments.runs.files import sha256, write_json, write_text
 from experiments.runs.jobs import captions, drawn
 from experiments.runs.validation import read_yaml
-from experiments.scale import Settings
+from experiments.scale import ROOMS, Settings
 
-SHOWN_SCALE = "laptop"
-"""The scale whose claims the READMEs show."""
+SHOWN_SCALES = ("full", "laptop")
+"""The scales whose claims the READMEs show. A claim is that of the first one that judges it."""
 
 README = Path("README.md")
 CLAIMS = ("<!-- claims: begin -->", "<!-- claims: end -->")
@@ -90,35 +90,38 @@ def provenance(settings: Settings) -> dict[str, Any]:
     }
 
 
-def summary_of_claims(ledger: Path, link: Path) -> str:
+def summary_of_claims(ledgers: Mapping[str, Path]) -> str:
     """The claims as the README shows them: how many of the paper's have which verdict, and the headline claims.
 
     Args:
-        ledger: ``claims.csv`` of the scale.
-        link: file that lists all claims.
+        ledgers: scale -> its ``claims.csv``, in the order of preference.
     """
-    claims = _claims(ledger)
-    headlines = {claim.id for claim in load_ledger().claims if claim.headline}
+    claims = _claims(ledgers)
     paper = claims[claims["family"] == "paper"]
     counts = ", ".join(f"{count} {WORDS.get(word, word)}" for word, count in Counter(paper["verdict"]).most_common())
+    headlines = {claim.id for claim in load_ledger().claims if claim.headline}
     shown = claims[claims["id"].isin(headlines)]
     shown = shown.assign(claim=shown["statement"].where(shown["family"] == "paper", "*Ours:* " + shown["statement"]))
     table = markdown(shown[["claim", "measured", "reading"]].rename(columns={"reading": "verdict"}))
-    return f"Of {len(paper)} claims of the paper: {counts}.\n\n{table}\n[All claims]({link.as_posix()})\n"
+    links = ", ".join(f"[{scale}]({(reading.REFERENCE / scale / 'claims.md').as_posix()})" for scale in ledgers)
+    return f"Of {len(paper)} claims of the paper: {counts}.\n\n{table}\nAll claims, by scale: {links}.\n"
 
 
-def room_claims(ledger: Path, room: str) -> str:
+def room_claims(ledgers: Mapping[str, Path], room: str) -> str:
     """The claims of one room as its README shows them: whose, statement, measurement and verdict."""
-    claims = _claims(ledger)
+    claims = _claims(ledgers)
     rooms = {claim.id: claim.room for claim in load_ledger().claims}
     own = claims[claims["id"].map(rooms) == room]
     columns = {"family": "whose", "statement": "claim", "measured": "measured", "reading": "verdict"}
     return markdown(own[list(columns)].rename(columns=columns))
 
 
-def _claims(ledger: Path) -> pd.DataFrame:
-    """The ledger with texts for the columns that are shown."""
-    claims = reading.claims_of(ledger)
+def _claims(ledgers: Mapping[str, Path]) -> pd.DataFrame:
+    """The rows of the first ledger that has a claim, in the order of ``claims.yaml``, with texts for what is shown."""
+    claims = pd.concat([reading.claims_of(path) for path in ledgers.values()], ignore_index=True)
+    claims = claims.drop_duplicates("id")
+    order = {claim.id: position for position, claim in enumerate(load_ledger().claims)}
+    claims = claims.sort_values("id", key=lambda ids: ids.map(order), kind="stable").reset_index(drop=True)
     claims["measured"] = readable(claims[["measured", "measured_low", "measured_high"]])["measured"]
     for column in ("unit", "failed_runs"):
         claims[column] = claims[column].astype(object).fillna("") if column in claims else ""
@@ -128,23 +131,27 @@ def _claims(ledger: Path) -> pd.DataFrame:
     return claims
 
 
-def readmes(settings: Settings, ledger: Path, link: Path) -> dict[Path, str]:
+def readmes(ledgers: Mapping[str, Path]) -> dict[Path, str]:
     """The READMEs that show claims, with their new text. A room without a README is passed over.
 
     Args:
-        settings: of the scale.
-        ledger: its ``claims.csv``.
-        link: file that lists all claims.
+        ledgers: scale -> its ``claims.csv``, in the order of preference.
 
     Raises:
         UserError: if a README lacks the marks between which the claims stand.
     """
-    texts = {README: _between(README, CLAIMS, summary_of_claims(ledger, link))}
-    for room in settings.rooms:
+    texts = {README: _between(README, CLAIMS, summary_of_claims(ledgers))}
+    for room in ROOMS:
         path = Path("experiments", room, "README.md")
         if path.exists() and reading.has_part(room, "findings"):
-            texts[path] = _between(path, RESULTS, room_claims(ledger, room))
+            texts[path] = _between(path, RESULTS, room_claims(ledgers, room))
     return texts
+
+
+def shown_ledgers(new: Mapping[str, Path] | None = None) -> dict[str, Path]:
+    """The ledgers of `SHOWN_SCALES` that are committed, or in their place those of scales that are about to be kept."""
+    committed = {scale: reading.REFERENCE / scale / "claims.csv" for scale in SHOWN_SCALES}
+    return {scale: path for scale, path in (committed | dict(new or {})).items() if path.exists()}
 
 
 def _between(path: Path, marks: tuple[str, str], content: str) -> str:
@@ -235,7 +242,8 @@ def keep(settings: Settings) -> None:
             _copy(reading.figures(settings) / name, new_pictures / name)
         files = kept_files(settings, {target: new, pictures: new_pictures})
         write_json(new / "provenance.json", summary | {"files": files})
-        texts = readmes(settings, new / "claims.csv", target / "claims.md") if settings.scale == SHOWN_SCALE else {}
+        shown = settings.scale in SHOWN_SCALES
+        texts = readmes(shown_ledgers({settings.scale: new / "claims.csv"})) if shown else {}
     for path, text in texts.items():
         write_text(path, text)
 

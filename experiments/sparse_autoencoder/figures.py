@@ -24,6 +24,8 @@ from experiments.sparse_autoencoder.settings import LAMBDA, fixed_lambda, size_a
 
 SOFTADAPT_MEAN = f"{SOFTADAPT}-mean-error"
 
+YOKED = f"{SOFTADAPT}-yoked"
+
 GROUP_COLORS = {"SoftAdapt": VERMILION, "rival": BLUE, "other rules named SoftAdapt": GREEN}
 GROUP_MARKERS = {"SoftAdapt": "D", "rival": "o", "other rules named SoftAdapt": "s"}
 
@@ -182,10 +184,11 @@ def schedule_or_adaptivity(runs: Runs) -> plt.Figure:
     findings = Findings(runs)
     compared: dict[str, Callable[[str], Estimate | None]] = {
         "SoftAdapt over\nfixed $\\lambda$": lambda yardstick: findings.frontier(yardstick=yardstick),
-        "replayed over\nSoftAdapt": lambda yardstick: findings.frontier(
-            yardstick=yardstick, ours="softadapt-yoked", theirs=SOFTADAPT
-        ),
     }
+    if YOKED in findings.methods:
+        compared["replayed over\nSoftAdapt"] = lambda yardstick: findings.frontier(
+            yardstick=yardstick, ours=YOKED, theirs=SOFTADAPT
+        )
     for epochs in sorted(runs.section.warm_ups):
         label = f"SoftAdapt over warm-up\nof {epochs} epochs"
         compared[label] = partial(_over_warm_up, findings, epochs)
@@ -279,4 +282,4 @@ def autoencoder_plane(runs: Runs) -> plt.Figure:
 
 def autoencoder_specifications(runs: Runs) -> plt.Figure:
     """Specification curves of the headline claims."""
-    return specification_curves("sparse_autoencoder", Findings(runs))
+    return specification_curves(runs.settings, "sparse_autoencoder")

@@ -125,13 +125,15 @@ class Findings:
         Raises:
             NotRun: if the scale does not train them.
         """
-        if warm:
-            named = {value: warm_up(warm, value) for value in sorted(self.settings.warm_up_lambdas)}
-        else:
-            named = {value: in_variant(variant, fixed_lambda(value)) for value in self.lambdas(variant) if value > 0}
+        values = sorted(self.settings.warm_up_lambdas) if warm else self.lambdas(variant)
+        named = {
+            value: warm_up(warm, value) if warm else in_variant(variant, fixed_lambda(value))
+            for value in values
+            if value > 0
+        }
         found = {math.log(value): self.at(name, epoch).reindex(seeds)[list(columns)] for value, name in named.items()}
         sound = {value: table.to_numpy(float) for value, table in found.items() if table.notna().all(axis=None)}
-        return np.array(list(sound)), np.array(list(sound.values()))
+        return np.array(list(sound)), np.array(list(sound.values())).reshape(len(sound), len(seeds), len(columns))
 
     @cached_property
     def tuned_lambda(self) -> str:
@@ -142,9 +144,12 @@ class Findings:
         """Logarithm of the lambda with the highest mean PCC on validation digits.
 
         Raises:
+            NotRun: if the variant has no fixed lambdas.
             UserError: if every fixed lambda diverges.
         """
         names = {value: in_variant(variant, fixed_lambda(value)) for value in self.lambdas(variant) if value > 0}
+        if variant and not names:
+            raise NotRun
         scores = {value: self.at(name)["validation_pcc"].mean(skipna=False) for value, name in names.items()}
         sound = {value: score for value, score in scores.items() if not np.isnan(score)}
         if not sound:
@@ -237,7 +242,7 @@ class Findings:
         _, values = self.line(seeds, [column, "test_mse", "test_l1"], None, variant, warm)
         ratios = []
         for k, (sparsity, error) in enumerate(table[[column, "test_mse"]].to_numpy(float)):
-            alive = values[:, k][values[:, k, 2] > DEAD] if len(values) else values.reshape(0, 3)
+            alive = values[:, k][values[:, k, 2] > DEAD]
             ordered = alive[alive[:, 0].argsort()]
             with np.errstate(divide="ignore", invalid="ignore"):  # a dead code has the norm 0, which is beyond the grid
                 x, at = (v if yardstick == "hoyer" else np.log(v) for v in (ordered[:, 0], sparsity))
@@ -275,23 +280,16 @@ class Findings:
         return ratio_over_seeds(self.place(SOFTADAPT, yardstick, warm=warm_up).to_numpy())
 
     def rules(self) -> list[str]:
-        """The rules that keep some units alive: without fixed lambdas, controls and variants."""
-        norms = self.final_means["test_active_share"]
-        return [
-            name
-            for name, method in self.settings.methods.items()
-            if not method.replays and norms[name] * self._units > 1
-        ]
-
-    @property
-    def _units(self) -> int:
-        return self.settings.hidden_units
+        """The rules that keep some units alive, or diverge: without fixed lambdas, controls and variants."""
+        units = self.final_means["test_active_share"] * self.settings.hidden_units
+        dead = set(units.index[units <= 1])  # NaN, as of a rule with a run that diverged, is not
+        return [name for name, method in self.settings.methods.items() if not method.replays and name not in dead]
 
     def share_on_the_curve(self, *, yardstick: str, within: float) -> Estimate | None:
         """Share of the rules whose mean error at equal sparsity is that of fixed lambdas, up to the factor `within`.
 
-        The interval goes from the share of rules whose whole interval lies within it to that of those which touch it. A
-        rule beyond the grid lies on no curve.
+        The interval goes from the share of rules whose whole interval lies within it to that of those which touch it, or
+        have none, as with one seed. A rule beyond the grid lies on no curve, nor does one with a run that diverged.
         """
         rules = self.rules()
         if len(rules) < 10:
@@ -300,7 +298,7 @@ class Findings:
         low, high = 1 / within, within
         value = np.mean([low < ratio.value < high for ratio in ratios])
         least = np.mean([low < ratio.low and ratio.high < high for ratio in ratios])
-        most = np.mean([ratio.low < high and low < ratio.high for ratio in ratios])
+        most = np.mean([ratio.count > 0 and not (ratio.low >= high or ratio.high <= low) for ratio in ratios])
         return Estimate(float(value), float(least), float(most), len(rules), kind="fact")
 
     def prediction(self, *, setting: str) -> Estimate | None:
@@ -316,6 +314,8 @@ class Findings:
         else:
             ours, variant = self.trained(setting)
         table = self.at(ours)
+        if failed := failure(self.rows, "below", ours):
+            return failed
         seeds = table.index.to_list()
         logs, values = self.line(seeds, ["train_mse", "train_l1", "test_l1"], None, variant)
         predicted = []
@@ -347,7 +347,8 @@ class Findings:
             if not errors:
                 raise NotRun
             spans.append(np.log(np.max(errors, axis=0) / np.min(errors, axis=0)))
-        return ratio_over_seeds(spans[0] / spans[1])
+        with np.errstate(divide="ignore", invalid="ignore"):  # without any span over sharpnesses there is no estimate
+            return ratio_over_seeds(spans[0] / spans[1])
 
     def tables(self) -> dict[str, pd.DataFrame]:
         """Table 3 with what a single score hides, and every method's place beside the curve of fixed lambdas."""
@@ -372,14 +373,21 @@ class Findings:
                 table[f"error_at_equal_{yardstick}{suffix}"] = values
         return table
 
+    def _variant(self, method: str) -> tuple[str, str]:
+        """The variant of a method, empty for the main settings, and the name that it has there."""
+        variant, _, rest = method.partition(".")
+        return (variant, rest) if variant in self.settings.variants else ("", method)
+
     def _group(self, method: str) -> str:
-        variant, dot, rest = method.partition(".")
-        return f"{variant}: {group_of(rest)}" if dot else group_of(method)
+        variant, name = self._variant(method)
+        rule = self.settings.methods.get(name)
+        group = group_of(name) if name.startswith(LAMBDA) or (rule and not rule.replays) else "control"
+        return f"{variant}: {group}" if variant else group
 
     def _place(self, method: str, yardstick: str) -> Estimate:
         """A method's place beside the fixed lambdas of its variant; none for those, which draw the curve."""
-        variant = method.partition(".")[0] if method.partition(".")[0] in self.settings.variants else ""
-        if method.removeprefix(f"{variant}.").startswith(LAMBDA):
+        variant, name = self._variant(method)
+        if name.startswith(LAMBDA):
             return NO_ESTIMATE
         return ratio_over_seeds(self.place(method, yardstick, variant).to_numpy())
 
@@ -387,7 +395,11 @@ class Findings:
         """What the manuscript quotes."""
         named = {"tuned": self.tuned_lambda, "softadapt": SOFTADAPT, "mean": f"{SOFTADAPT}-mean-error"}
         measures = ["test_mse", "test_l1", "test_active_share", "test_pcc"]
-        means = {name: self.final_means.loc[method, measures].astype(float).to_dict() for name, method in named.items()}
+        means = {
+            name: self.final_means.loc[method, measures].astype(float).to_dict()
+            for name, method in named.items()
+            if method in self.methods
+        }
         optimal = {}
         for criterion in ("pcc_82_at_30", "pcc_82_at_15", "equal_active_share", "equal_l1"):
             try:

@@ -76,10 +76,10 @@ class SparseAutoencoderMethod(Strict):
 class Variant(Strict):
     """Training settings in which a variant differs."""
 
-    hidden_units: int | None = Field(default=None, gt=0)
-    batch_size: int | None = Field(default=None, gt=0)
-    learning_rate: float | None = Field(default=None, gt=0)
-    decoder: Literal["free", "unit_norm"] | None = None
+    hidden_units: int | None = Field(default=None, gt=0, description="size of the hidden code")
+    batch_size: int | None = Field(default=None, gt=0, description="digits per step")
+    learning_rate: float | None = Field(default=None, gt=0, description="learning rate of Adam, constant")
+    decoder: Literal["free", "unit_norm"] | None = Field(default=None, description="columns of the decoder")
 
 
 class Grid(Strict):
@@ -98,7 +98,7 @@ class SparseAutoencoderSettings(Section):
 
     seeds: Seeds = Field(description="seeds of initialisation and data order, the same for every method")
     few_seeds: int = Field(
-        ge=1, description="of these seeds, how many train the methods that `every_seed` does not name"
+        ge=1, description="how many of the seeds, the first ones, train the methods that `every_seed` does not name"
     )
     every_seed: list[MethodName] = Field(
         description="methods that train from every seed, as fixed lambdas and warm-ups do"
@@ -135,9 +135,10 @@ class SparseAutoencoderSettings(Section):
     @model_validator(mode="after")
     def _check(self) -> "SparseAutoencoderSettings":
         check_report_epochs(self.report_epochs, self.epochs)
-        for key in ("lambdas", "warm_up_lambdas", "variant_lambdas"):
-            values = getattr(self, key)
-            if len({fixed_lambda(value) for value in values}) < len(values):
+        grids = {key: getattr(self, key) for key in ("lambdas", "warm_up_lambdas", "variant_lambdas", "units")}
+        grids |= {"plane.sizes": self.plane.sizes, "plane.rates": self.plane.rates}
+        for key, values in grids.items():
+            if len({number_in_name(value) for value in values}) < len(values):
                 raise ValueError(f"{key} must differ in their first six digits, got {values}")
         generated = self._generated()
         if taken := sorted(generated.keys() & self.methods.keys()):
@@ -151,6 +152,8 @@ class SparseAutoencoderSettings(Section):
         for key, names in (("every_seed", self.every_seed), ("variant_methods", self.variant_methods)):
             if unknown := [name for name in names if name not in self.methods]:
                 raise ValueError(f"{key}: {unknown[0]} is no method; known are {', '.join(self.methods)}")
+        if replaying := [name for name in self.variant_methods if self.methods[name].replays]:
+            raise ValueError(f"variant_methods: {replaying[0]} replays weights of the main settings; leave it out")
         for name, method in self.methods.items():
             if (method.weighting["rule"] == "replayed") != bool(method.replays):
                 raise ValueError(f"methods.{name}: the rule replayed needs the key replays, and no other rule has it")
