@@ -58,8 +58,10 @@ def make_celeba(data_dir: Path) -> Path:
 
 
 def tiny_settings(data_dir: Path) -> dict:
-    """The smoke scale made smaller still, on the made data."""
+    """The smoke scale made smaller still, on the made data, with two more rules: of gradients, and of chance."""
     values = scale.read("config/smoke.yaml")
+    rivals = scale.read("config/full.yaml")["sparse_autoencoder"]["methods"]
+    values["sparse_autoencoder"]["methods"] |= {name: rivals[name] for name in ("gradnorm", "random-weights")}
     values["data_dir"] = str(data_dir)
     values["digit_classifier"] |= {"train_images": 400, "batch_size": 20, "minimum_accuracy": 50.0}
     values["sparse_autoencoder"] |= {"train_images": 300, "validation_images": 100, "test_images": 100}

@@ -14,7 +14,9 @@ from experiments.scale import ROOMS
 
 RUNS = "experiments.runs"
 COMPUTING = [RUNS, "experiments.data", "experiments.metrics", "experiments.weightings", "models", "softadapt"]
-TOOLS = [f"experiments.evidence.{tool}" for tool in ("reading", "statistics", "summaries", "style")]
+TOOLS = [
+    f"experiments.evidence.{tool}" for tool in ("reading", "statistics", "summaries", "style", "specification_curve")
+]
 
 ARROWS = {
     "softadapt": ["softadapt"],

@@ -8,7 +8,8 @@ import forked
 import pytest
 import yaml
 
-from experiments.scale import ROOMS, read
+from experiments.evidence.specifications import load_ledger
+from experiments.scale import ROOMS, load, read
 from tests.cluster import compare
 
 PROFILES = sorted(Path("profiles").iterdir())
@@ -69,7 +70,8 @@ def test_all_that_follows_the_runs_is_one_group(scale):
     """Else a new table or figure would queue by itself for seconds of work."""
     jobs = dry_run(scale("smoke"), "slurm")
     grouped = {rule for rule, blocks in jobs.items() if all(block.startswith(" ") for block in blocks)}
-    assert grouped == jobs.keys() - {"all", "fetch", *ROOMS}
+    alone = {rule for rule in jobs if rule.rpartition("_")[0] == "sparse_autoencoder"} | {"all", "fetch", *ROOMS}
+    assert grouped == jobs.keys() - alone
     count = sum(len(jobs[rule]) for rule in grouped)
     assert profile("slurm")["group-components"]["analysis"] >= count
 
@@ -111,7 +113,11 @@ def test_introvae_asks_for_the_gpus_of_its_config(gpus, start, scale):
         assert resource(block, "gpu") == gpus
         assert start in block
         assert resource(block, "nodes") == 1
-    assert all("gpu=" not in block for block in jobs["sparse_autoencoder"])
+    autoencoders = [
+        block for rule, blocks in jobs.items() if rule.startswith("sparse_autoencoder_") for block in blocks
+    ]
+    assert autoencoders
+    assert all("gpu=" not in block for block in autoencoders)
     assert resource(jobs["step_cost"][0], "gpu") == min(1, gpus)  # it times the same networks
 
 
@@ -156,6 +162,7 @@ def two_clones(tmp_path):
             "runs/introvae/fixed/seed-0/metrics.json": "{}",
             "runs/step_cost/default/seed-0/metrics.json": f'"{clone}"',
             "tables/introvae.csv": f"method,psnr,train_seconds\nfixed,20.5,{len(clone)}\n",
+            "specifications.csv": f"id,measured\nsae-pcc-last,0.5\nsae-cost,{len(clone)}\n",
             "logs/introvae/fixed-0.log": "results/smoke/run: going on from its checkpoint, after 2 s\n",
         }.items():
             path = tmp_path / clone / compare.RESULTS / name
@@ -169,7 +176,7 @@ def two_clones(tmp_path):
 
 def test_the_comparison_passes_over_times_alone(two_clones, capsys):
     assert compare.main([str(two_clones), "--killed", "1"]) == 0
-    assert re.search(r"^files compared +2 ", capsys.readouterr().out, re.MULTILINE)
+    assert re.search(r"^files compared +3 \(1 metrics.json, 2 tables\)", capsys.readouterr().out, re.MULTILINE)
 
 
 @pytest.mark.parametrize(
@@ -178,11 +185,26 @@ def test_the_comparison_passes_over_times_alone(two_clones, capsys):
         lambda clone: (clone / "runs/introvae/fixed/seed-0/metrics.json").write_text("[]"),
         lambda clone: (clone / "runs/introvae/fixed/seed-0/metrics.json").unlink(),
         lambda clone: (clone / "tables/introvae.csv").write_text("method,psnr,train_seconds\nfixed,20.4,5\n"),
+        lambda clone: (clone / "specifications.csv").write_text("id,measured\nsae-pcc-last,0.4\nsae-cost,5\n"),
     ],
 )
 def test_the_comparison_finds_a_difference(two_clones, damage):
     damage(two_clones / "local" / compare.RESULTS)
     assert compare.main([str(two_clones), "--killed", "1"]) == 1
+
+
+def test_the_jobs_that_the_cluster_test_ends_are_some_of_the_smoke_scale():
+    script = Path("tests/cluster/one_node_slurm.sh").read_text(encoding="utf-8")
+    section = load("config/smoke.yaml").introvae
+    assert int(re.search(r"^SEED=(\d+)", script, re.MULTILINE)[1]) in section.seeds
+    ended = re.findall(r"^(?:cancel|lose) (\S+) &", script, re.MULTILINE)
+    assert len(ended) == 2
+    assert set(ended) <= set(section.methods)
+
+
+def test_the_comparison_leaves_out_the_claims_on_costs_and_no_others():
+    costs = {claim.id for claim in load_ledger().claims if claim.room == "step_cost"}
+    assert costs == {claim.id for claim in load_ledger().claims if claim.id.endswith("-cost")} != set()
 
 
 def test_the_comparison_wants_the_killed_job_retried(two_clones):

@@ -9,14 +9,22 @@ import forked
 import pytest
 import yaml
 
-from experiments.runs.jobs import captions
-from experiments.scale import ROOMS, read
+from experiments.runs.jobs import captions, drawn
+from experiments.scale import ROOMS, load, read
 
 PLANNING = ["--cores", "1", "--dry-run", "--quiet", "rules", "--nolock"]
 
 
 def plan(config):
     return forked.snakemake(*PLANNING, "--configfile", str(config))
+
+
+def planned_under_another_name(tmp_path, scale):
+    """Path of the config of a scale under another name, so that finished runs in this checkout do not matter."""
+    values = read(f"config/{scale}.yaml") | {"scale": f"planned-{scale}", "data_dir": str(tmp_path)}
+    config = tmp_path / "planned.yaml"
+    config.write_text(yaml.safe_dump(values), encoding="utf-8")
+    return config
 
 
 def planned_jobs(result):
@@ -26,20 +34,88 @@ def planned_jobs(result):
     return {row[0]: int(row[1]) for row in rows if len(row) == 2 and row[1].isdigit()}
 
 
-@pytest.mark.parametrize("scale", ["smoke", "laptop", "paper"])
+@pytest.mark.parametrize("scale", ["smoke", "laptop", "full", "paper"])
 def test_every_scale_plans(scale, tmp_path):
-    """Planned under another name, so that finished runs in this checkout do not matter."""
-    values = read(f"config/{scale}.yaml") | {"scale": f"planned-{scale}", "data_dir": str(tmp_path)}
-    config = tmp_path / "planned.yaml"
-    config.write_text(yaml.safe_dump(values))
+    config = planned_under_another_name(tmp_path, scale)
     counts = planned_jobs(plan(config))
-    methods = values["introvae"]["methods"]
-    autoencoder = values["sparse_autoencoder"]
-    assert counts["introvae"] == len(methods) * len(values["introvae"]["seeds"])
-    every = len(autoencoder["lambdas"]) + len(autoencoder["methods"])
-    assert counts["sparse_autoencoder"] == every  # all seeds of a method are one job
-    assert counts["gradient_descent"] == 4
-    assert {"claims", "paper", "report", "digit_classifier"} <= counts.keys()
+    settings = load(config)
+    section = settings.sparse_autoencoder
+    groups = {len(seeds): len(methods) for seeds, methods in section.by_seeds().items()}
+    assert {rule: count for rule, count in counts.items() if rule.startswith("sparse_autoencoder")} == {
+        f"sparse_autoencoder_{seeds}": count for seeds, count in groups.items()
+    }  # all seeds of a method are one job
+    assert sum(groups.values()) == len(section.names())
+    assert counts["gradient_descent"] == 6  # two functions with three step rules
+    assert {"claims", "digit_classifier"} <= counts.keys()
+    if settings.complete:
+        methods = settings.introvae.methods
+        assert counts["introvae"] == len(methods) * len(settings.introvae.seeds)
+        assert {"paper", "report"} <= counts.keys()
+    else:
+        assert not {"introvae", "paper", "report"} & counts.keys()
+
+
+def planned_blocks(config):
+    """Every job of a whole plan as Snakemake prints it, in its order: rule and text."""
+    words = ["--cores", "1", "--dry-run", "--nolock", "--forceall", "--printshellcmds", "--quiet", "reason"]
+    result = forked.snakemake(*words, "--configfile", str(config))
+    assert result.returncode == 0, result.stderr
+    blocks = re.split(r"^(?= *(?:local)?rule \w+:$)", result.stdout, flags=re.MULTILINE)[1:]
+    return [(re.match(r" *(?:local)?rule (\w+):", block)[1], block) for block in blocks]
+
+
+def files_in(block, kind):
+    """The input or output of a job."""
+    found = re.search(rf"^ +{kind}: (.*)$", block, re.MULTILINE)
+    return found[1].split(", ") if found else []
+
+
+def test_each_method_of_the_autoencoder_is_one_job_with_its_seeds_and_follows_what_it_reads(tmp_path):
+    config = planned_under_another_name(tmp_path, "smoke")
+    section = load(config).sparse_autoencoder
+    jobs = {}
+    for number, (rule, block) in enumerate(planned_blocks(config)):
+        if rule.startswith("sparse_autoencoder"):
+            name, seeds = re.search(r"--method (\S+) --seed ((?:\d+ )+)--overwrite", block).groups()
+            assert name not in jobs
+            jobs[name] = number, rule, seeds.split(), block
+    assert jobs.keys() == set(section.names())
+    assert {rule for _, rule, _, _ in jobs.values()} == {"sparse_autoencoder_1", "sparse_autoencoder_2"}
+    for name, (_, rule, seeds, block) in jobs.items():
+        folder = f"results/planned-smoke/runs/sparse_autoencoder/{name}"
+        assert [int(seed) for seed in seeds] == section.seeds_of(name)
+        assert rule == f"sparse_autoencoder_{len(seeds)}"
+        made = {Path(file) for file in files_in(block, "output")}
+        assert {path.parent for path in made} == {Path(folder, f"seed-{seed}") for seed in seeds}
+        assert {path.name for path in made} >= {"metrics.json", "history.csv", "samples.npz", "weights.pt"}
+    assert jobs["softadapt"][2] == jobs["softadapt-yoked"][2] == ["10", "11"]
+    assert jobs["softadapt-beta-0"][2] == ["10"]
+    read_by_yoked, read_by_softadapt = (files_in(jobs[name][3], "input") for name in ("softadapt-yoked", "softadapt"))
+    assert set(files_in(jobs["softadapt"][3], "output")) <= set(read_by_yoked)
+    assert not [file for file in read_by_softadapt if "/runs/sparse_autoencoder/" in file]
+    assert jobs["softadapt"][0] < jobs["softadapt-yoked"][0]
+
+
+def test_figures_without_their_runs_are_not_planned(tmp_path):
+    """Smoke trains SoftAdapt in other units and on the plane, laptop does neither."""
+    optional = {"where_it_lands", "autoencoder_plane"}
+    for scale, expected in (("smoke", optional), ("laptop", set())):
+        config = planned_under_another_name(tmp_path, scale)
+        assert optional & set(drawn(load(config), "sparse_autoencoder")) == expected
+        [block] = [block for rule, block in planned_blocks(config) if rule == "figures_sparse_autoencoder"]
+        made = {Path(file).stem for file in files_in(block, "output")}
+        assert made == set(drawn(load(config), "sparse_autoencoder"))
+        assert optional & made == expected
+        assert {"figure_6_digits", "sparsity_frontier", "autoencoder_specifications"} <= made
+
+
+def test_the_claims_come_with_their_specifications(tmp_path):
+    config = planned_under_another_name(tmp_path, "smoke")
+    [block] = [block for rule, block in planned_blocks(config) if rule == "claims"]
+    made = [
+        f"results/planned-smoke/{name}.{form}" for name in ("claims", "specifications") for form in ("csv", "md", "tex")
+    ]
+    assert sorted(files_in(block, "output")) == sorted(made)
 
 
 def test_a_scale_plans_only_what_it_has(faces_config):

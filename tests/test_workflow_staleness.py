@@ -10,14 +10,14 @@ import forked
 import pytest
 import yaml
 
-from experiments.scale import read
+from experiments.scale import load, read
 
 pytestmark = pytest.mark.xdist_group("a finished scale")  # which takes time to make
 
 
-def planned(checkout):
+def planned(checkout, *options, config="small.yaml"):
     """Sorted rules of the jobs of a plan; those of a group are indented."""
-    words = ["--cores", "1", "--configfile", "small.yaml", "--dry-run", "--quiet", "reason"]
+    words = ["--cores", "1", "--configfile", config, "--dry-run", "--quiet", "reason", *options]
     plan = forked.snakemake(*words, folder=checkout)
     assert plan.returncode == 0, plan.stderr
     return sorted(re.findall(r"^ *(?:local)?rule (\w+):$", plan.stdout, re.MULTILINE))
@@ -75,7 +75,7 @@ def test_an_edit_of_provenance_makes_nothing(edited):
 
 
 def test_an_edit_of_one_rooms_findings_makes_its_evidence_and_the_claims(edited):
-    evidence = ["rows", "tables_step_cost", "figures_step_cost", "claims", "sensitivity"]
+    evidence = ["rows", "tables_step_cost", "figures_step_cost", "claims"]
     assert edited("experiments/step_cost/findings.py") == sorted([*evidence, "all", "paper", "report"])
 
 
@@ -83,11 +83,44 @@ def test_an_edit_of_a_caption_makes_the_report(edited):
     assert edited("experiments/introvae/captions/figures/prior_samples.rst", "More.\n") == ["all", "report"]
 
 
+def autoencoders(plan):
+    return [rule for rule in plan if rule.startswith("sparse_autoencoder")]
+
+
 def test_an_edit_of_a_rule_makes_the_runs_of_its_methods(edited):
-    plan = edited("experiments/weightings/relobralo.py")
-    assert plan.count("sparse_autoencoder") == 1
-    assert "introvae" not in plan
+    """Two warm-ups, which train from both seeds, and two points of the plane, which train from one."""
+    plan = edited("experiments/weightings/warm_up.py")
+    assert autoencoders(plan) == ["sparse_autoencoder_2"] * 2
+    assert {"rows", "tables_sparse_autoencoder", "figures_sparse_autoencoder", "claims"} <= set(plan)
+    assert not {"introvae", "digit_classifier"} & set(plan)
+    assert autoencoders(edited("experiments/weightings/size_and_rate.py")) == [
+        *["sparse_autoencoder_1"] * 2,
+        *["sparse_autoencoder_2"] * 2,
+    ]
+
+
+def test_an_edit_of_a_rule_makes_the_runs_that_replay_its_weights(edited):
+    section = load(Path("config/smoke.yaml")).sparse_autoencoder
+    assert autoencoders(edited("experiments/weightings/replayed.py")) == ["sparse_autoencoder_2"]
+    own = [name for name in section.names() if "softadapt" in section.weightings(name)]
+    stale = [*own, "softadapt-yoked"]
+    assert autoencoders(edited("experiments/weightings/softadapt.py")) == sorted(
+        f"sparse_autoencoder_{len(section.seeds_of(name))}" for name in stale
+    )
+
+
+def test_another_seed_makes_the_methods_of_every_seed_alone(finished):
+    """Those of the first few seeds stay, and all jobs of a method are one."""
+    values = yaml.safe_load((finished / "small.yaml").read_text(encoding="utf-8"))
+    section = load(finished / "small.yaml").sparse_autoencoder
+    thorough = [name for name in section.names() if len(section.seeds_of(name)) == 2]
+    values["sparse_autoencoder"]["seeds"] = [10, 11, 12]
+    (finished / "other.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
+    plan = planned(finished, "--forcerun", "rows", config="other.yaml")  # files made by hand lack Snakemake's notes
+    assert autoencoders(plan) == ["sparse_autoencoder_3"] * len(thorough)
 
 
 def test_an_edit_of_a_claim_judges_anew(edited):
-    assert edited("paper/claims.yaml") == ["all", "claims", "paper", "report", "sensitivity"]
+    """And draws the figures that show claims."""
+    figures = ["figures_gradient_descent", "figures_sparse_autoencoder"]
+    assert edited("paper/claims.yaml") == ["all", "claims", *figures, "paper", "report"]

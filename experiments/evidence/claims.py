@@ -59,7 +59,8 @@ def judge(claims: list[Claim], ledger: Ledger, findings: Mapping[str, Any]) -> t
         found = measured.get(claim.id, [])
         rows.append(_row(claim, found, not_run.get(claim.id, 0), factors.get(claim.id, math.nan), findings))
         for cell in found:
-            columns = {"id": claim.id, **cell.options, "main": cell.main, **_columns(cell.estimate)}
+            options = {name: str(option) for name, option in cell.options.items()}  # 10 beside NaN would be 10.0
+            columns = {"id": claim.id, **options, "main": cell.main, **_columns(cell.estimate)}
             specified.append(columns | {"kind": cell.estimate.kind, "p": cell.p, "decision": cell.decision})
     choices = [name for name in ledger.choices if any(name in row for row in specified)]
     return pd.DataFrame(rows), pd.DataFrame(specified, columns=["id", *choices, *SPECIFIED])

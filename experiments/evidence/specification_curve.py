@@ -66,7 +66,7 @@ def _curve(axes: Axes, claim: Claim, found: pd.DataFrame) -> None:
             axes.yaxis.set_minor_formatter(NullFormatter())
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     else:
-        margin = 0.06 * (highest - lowest)
+        margin = 0.06 * (highest - lowest) or 1.0  # where nothing but the bound has a place
         lowest, highest = lowest - margin, highest + margin
     for place, row in enumerate(found.itertuples()):
         color = COLORS[row.decision]

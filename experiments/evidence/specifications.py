@@ -47,6 +47,19 @@ class Claim(Strict):
     headline: bool = False
     added: Literal["", "after the runs"] = ""
 
+    @model_validator(mode="after")
+    def _check(self) -> "Claim":
+        ((kind, bound),) = self.rule.items()
+        if kind == "not testable":
+            return self
+        if isinstance(bound, str):
+            raise ValueError(f"{self.id}: rule: {kind} needs a number, got {bound!r:.100}")
+        if kind == "within" and bound <= 0:
+            raise ValueError(f"{self.id}: rule: within needs a number above 0, got {bound:g}")
+        if not self.measure:
+            raise ValueError(f"{self.id}: measure: missing; {kind} {bound:g} decides on a measurement")
+        return self
+
     @property
     def kind(self) -> str:
         """Kind of the rule."""
@@ -95,6 +108,7 @@ class Cell:
         estimate: the measurement.
         decision: what it says about the claim.
         p: the p value behind that; NaN where there is none.
+        repeated: options of the other specifications with the same numbers.
     """
 
     options: dict[str, Option]
@@ -102,6 +116,7 @@ class Cell:
     estimate: Estimate
     decision: Decision
     p: float
+    repeated: tuple[dict[str, Option], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -140,7 +155,7 @@ def cells(claim: Claim, choices: Mapping[str, Choice], findings: Any) -> tuple[l
     """
     assert claim.bound is not None, claim.id
     measure, arguments = getattr(findings, claim.measurement), claim.measure[f"{claim.room}.{claim.measurement}"]
-    found: dict[tuple[float, ...], Cell] = {}
+    found: dict[tuple[float | None, ...], Cell] = {}
     not_run = 0
     for number, combination in enumerate(itertools.product(*(choices[name].options for name in claim.over))):
         options = dict(zip(claim.over, combination, strict=True))
@@ -151,10 +166,14 @@ def cells(claim: Claim, choices: Mapping[str, Choice], findings: Any) -> tuple[l
             continue
         if estimate is None:
             continue
-        decision, p = decide(claim.kind, claim.bound, estimate)
-        same = (estimate.value, estimate.low, estimate.high)
-        key = same if not math.isnan(estimate.value) else (float(number), math.nan, math.nan)
-        found.setdefault(key, Cell(options, not found, estimate, decision, p))
+        numbers = (estimate.value, estimate.low, estimate.high)
+        key: tuple[float | None, ...] = (number,)  # as no value is that of another
+        if not math.isnan(estimate.value):
+            key = tuple(None if math.isnan(each) else each for each in numbers)
+        if key in found:
+            found[key] = replace(found[key], repeated=(*found[key].repeated, options))
+        else:
+            found[key] = Cell(options, not found, estimate, *decide(claim.kind, claim.bound, estimate))
     return list(found.values()), not_run
 
 
@@ -199,11 +218,12 @@ def hinge(measured: Sequence[Cell]) -> str:
 
 
 def _separates(names: Iterable[str], decided: Iterable[Cell]) -> bool:
-    """Whether cells with the same options of these choices always decide alike."""
+    """Whether specifications with the same options of these choices always decide alike."""
     found: dict[tuple[Option, ...], Decision] = {}
     return all(
-        found.setdefault(tuple(cell.options[name] for name in names), cell.decision) == cell.decision
+        found.setdefault(tuple(options[name] for name in names), cell.decision) == cell.decision
         for cell in decided
+        for options in (cell.options, *cell.repeated)
     )
 
 

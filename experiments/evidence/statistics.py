@@ -119,7 +119,10 @@ def _half_width(values: np.ndarray) -> float:
 
 
 def median_over_pairs(values: np.ndarray) -> Estimate:
-    """Median (n,) with the interval between two order statistics, as the sign test has it."""
+    """Median (n,) with the interval between two order statistics, as the sign test has it.
+
+    Fewer than six pairs have none of 95 %: the interval holds all of them then, and decides nothing.
+    """
     from scipy import stats
 
     ordered = np.sort(np.asarray(values, dtype=float))
@@ -138,7 +141,7 @@ def over_halves(values: np.ndarray | Sequence[float]) -> Estimate:
     ordered = np.sort(np.asarray(values, dtype=float))
     if np.isnan(ordered).any() or len(ordered) < 3:
         return NO_ESTIMATE
-    median = float(ordered[len(ordered) // 2 - 1 : len(ordered) - len(ordered) // 2 + 1].mean())
+    median = float(ordered[(len(ordered) - 1) // 2 : len(ordered) // 2 + 1].mean())
     return Estimate(median, float(ordered[1]), float(ordered[-2]), len(ordered), tuple(ordered.tolist()), "halves")
 
 
@@ -169,10 +172,11 @@ def decide(kind: str, bound: float, estimate: Estimate) -> tuple[Decision, float
     """
     if estimate.failed is not None:
         side = estimate.failed.side
-        if side is None:
+        if side is None or estimate.failed.runs < FEWEST:
             return "undecided", float("nan")
         return ("supports" if side == kind else "contradicts"), float("nan")
-    if not estimate.low <= estimate.high or (estimate.count < FEWEST and estimate.kind != "fact"):
+    fewest = {"fact": 0, "median": FEWEST + 1}.get(estimate.kind, FEWEST)
+    if not estimate.low <= estimate.high or estimate.count < fewest:
         return "undecided", float("nan")
     if kind != "within":
         above, below = estimate.low > bound, estimate.high < bound

@@ -2,8 +2,8 @@
 
 A job that was told to stop resumes from a checkpoint; one that was killed at once only if it was old enough to have one.
 
-Compared are all runs' metrics, histories, samples and weights, and the tables. Exempt is what measures time: the experiment
-step_cost, and the columns of seconds in other tables.
+Compared are all runs' metrics, histories, samples and weights, the tables, and the specifications of the claims. Exempt is what
+measures time: the experiment step_cost, its claims, and the columns of seconds in other tables.
 """
 
 import argparse
@@ -21,16 +21,17 @@ RUN_FILES = ("metrics.json", "history.csv", "samples.npz", "weights.pt")
 def compared_files(clone: Path) -> set[Path]:
     """The files below `clone` that do not depend on how long anything took, relative to it."""
     runs = [path for name in RUN_FILES for path in (clone / RESULTS / "runs").rglob(name)]
-    tables = (clone / RESULTS / "tables").glob("*.csv")
+    tables = [*(clone / RESULTS / "tables").glob("*.csv"), *(clone / RESULTS).glob("specifications.csv")]
     return {path.relative_to(clone) for path in [*runs, *tables] if "step_cost" not in str(path)}
 
 
 def content(path: Path) -> object:
-    """Bytes of a run's file; cells of a table without its columns of seconds."""
-    if path.parent.name != "tables":
+    """Bytes of a run's file; cells of a table without its columns of seconds and its rows on costs."""
+    if path.name in RUN_FILES:
         return path.read_bytes()
     with path.open(newline="", encoding="utf-8") as file:
-        return [{key: cell for key, cell in row.items() if "seconds" not in key} for row in csv.DictReader(file)]
+        rows = [row for row in csv.DictReader(file) if not row.get("id", "").endswith("-cost")]
+        return [{key: cell for key, cell in row.items() if "seconds" not in key} for row in rows]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -47,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     groups = len(set(re.findall(r"Group job (\S+) \(jobs in lexicogr", log)))
     files, others = compared_files(cluster), compared_files(local)
     differing = sorted(path for path in files & others if content(cluster / path) != content(local / path))
-    kinds = Counter(path.name if path.parent.name != "tables" else "tables" for path in files & others)
+    kinds = Counter(path.name if path.name in RUN_FILES else "tables" for path in files & others)
     rows = {
         "jobs that SLURM ran": f"{len(ended)} ({', '.join(f'{n} {state}' for state, n in Counter(ended).items())})",
         "of which group jobs": groups,

@@ -66,13 +66,15 @@ for clone in cluster local; do  # both now, so that they are of one commit
   ln -s "$(realpath data)" "$WORK/$clone/data"
 done
 
+SEED=10  # the first of config/smoke.yaml
+
 # Process id of a training of IntroVAE by this method under SLURM, once it is under way.
 training() {
   for _ in $(seq 1200); do
     kill -0 "$WORKFLOW" 2> /dev/null || break
-    for process in $(pgrep -f "python[0-9.]* -m experiments.introvae .*--method $1 --seed 0"); do
+    for process in $(pgrep -f "python[0-9.]* -m experiments.introvae .*--method $1 --seed $SEED"); do
       # Of the shell and the Python that it started, the latter; and only once its log shows the progress of its steps.
-      if [ "$(readlink "/proc/$process/exe")" = "$PYTHON" ] && grep -qs step/s "$WORK/cluster/results/smoke/logs/introvae/$1-0.log"; then
+      if [ "$(readlink "/proc/$process/exe")" = "$PYTHON" ] && grep -qs step/s "$WORK/cluster/results/smoke/logs/introvae/$1-$SEED.log"; then
         echo "$process"
         return
       fi
@@ -99,14 +101,14 @@ cancel() {
   process=$(training "$1")
   job=$(tr '\0' '\n' < "/proc/$process/environ" | sed -n 's/^SLURM_JOB_ID=//p')
   scancel "$job"
-  echo "scancel $job: IntroVAE, $1, seed 0"
+  echo "scancel $job: IntroVAE, $1, seed $SEED"
 }
 # As a lost node does, or the kernel when memory is short.
 lose() {
   local process
   process=$(training "$1")
   kill -KILL "$process"
-  echo "kill -KILL $process: IntroVAE, $1, seed 0"
+  echo "kill -KILL $process: IntroVAE, $1, seed $SEED"
 }
 cancel fixed & CANCELLED=$!  # both at once, as either may train first
 lose softadapt & LOST=$!

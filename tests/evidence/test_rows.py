@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from openings import openings
 
 from experiments.evidence import claims, reading, redraw, rows, tables
+from experiments.evidence.specifications import Ledger
 from experiments.runs.errors import UserError
 from experiments.runs.files import ROOT, write_text
 
@@ -102,28 +103,39 @@ def settings(written, tmp_path, monkeypatch):
 
 
 LEDGER = [
-    {"id": "a", "measure": {"sparse_autoencoder.frontier": {}}, "rule": {"below": 1.0}},
+    {"id": "a", "measure": {"sparse_autoencoder.frontier": {}}, "over": ["yardstick"], "rule": {"below": 1.0}},
     {"id": "b", "measure": {"introvae.without_warmup": {}}, "rule": {"above": 15.0}},
     {"id": "c", "measure": {"step_cost.overhead": {"experiment": "introvae", "by": "calls"}}, "rule": {"below": 0.05}},
     {"id": "d", "measure": {"namesakes.order_disagreement": {"rule": "NequIP"}}, "rule": {"below": 0.5}},
     {
         "id": "e",
-        "measure": {"gradient_descent.ratio": {"function": "beale", "step_rule": "fixed", "method": "original"}},
-        "rule": {"below": 1.0},
+        "measure": {"gradient_descent.lost_or_slow": {"function": "beale", "smallest_step": 0.01}},
+        "over": ["long"],
+        "rule": {"above": 0.1},
     },
 ]
 
+CHOICES = {"yardstick": ["active_share", "l1"], "long": [100, 400]}
+
+
+def ledger_of(entries):
+    """A ledger of claims of the paper."""
+    common = {"family": "paper", "where": "here", "statement": "It is so."}
+    choices = {name: {"open": "It is.", "options": dict.fromkeys(of, "so")} for name, of in CHOICES.items()}
+    return Ledger.model_validate({"choices": choices, "claims": [common | entry for entry in entries]})
+
 
 def evidence_from(settings, table, folder):
-    """All tables, and a ledger, made from a table of rows; the bytes of each file."""
+    """All tables, and a ledger with its specifications, made from a table of rows; the bytes of each file."""
     findings = {}
     for room in settings.rooms:
         if reading.has_part(room, "findings"):
             runs = reading.Runs(settings, room, table(room))
             findings[room] = reading.open_room(room, "findings").Findings(runs)
             tables.make(runs, folder)
-    made = [claims.Claim.model_validate({"where": "here", "statement": "It is so."} | entry) for entry in LEDGER]
-    tables.write_table(claims.ledger(made, findings), folder, "claims")
+    made = ledger_of(LEDGER)
+    for name, judged in zip(("claims", "specifications"), claims.judge(made.claims, made, findings), strict=True):
+        tables.write_table(judged, folder, name)
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
@@ -132,7 +144,8 @@ def test_one_table_of_all_rooms_is_worth_the_tables_of_each(settings, tmp_path):
     own = evidence_from(settings, lambda room: None, tmp_path / "own")
     one = evidence_from(settings, lambda room: tmp_path / "runs.csv", tmp_path / "one")
     assert own == one
-    assert len(own) == 3 * (1 + 9)  # claims, and nine tables
+    assert len(own) == 3 * (2 + 9)  # claims and specifications, and nine tables
+    assert len(reading.specifications_of(tmp_path / "own" / "specifications.csv")) == 2 + 1 + 1 + 1 + 2
 
 
 def test_rows_that_lack_a_run_are_one_line(settings, tmp_path):
@@ -158,13 +171,13 @@ def test_a_scale_is_redrawn_from_its_committed_rows_alone(settings, tmp_path, mo
     write_text("config/made.yaml", settings.model_dump_json(exclude={"niqe_collapse"}))  # JSON is YAML
     write_text("results/reference/made/runs.csv", rows.concatenated(settings))
     shutil.rmtree("results/made")
-    monkeypatch.setattr(claims, "load_claims", lambda: [])
-    monkeypatch.setattr(claims, "ledger", lambda made, findings: adapter.pd.DataFrame({"id": [*findings]}))
+    monkeypatch.setattr(claims, "load_claims", lambda: ledger_of(LEDGER))
     monkeypatch.setattr(sys, "argv", ["redraw", "--config", "config/made.yaml"])
     with adapter.coarse():
         redraw.main()
     assert len(list(Path("results/made/tables").glob("*.csv"))) == 8
-    assert "gradient_descent" in Path("results/made/claims.csv").read_text()
+    assert reading.claims_of(Path("results/made/claims.csv"))["id"].tolist() == ["a", "b", "c", "d", "e"]
+    assert len(reading.specifications_of(Path("results/made/specifications.csv"))) == 7
     drawn = {path.stem for path in Path("figures/made").glob("*.png")}
     assert {"steps_by_step_size", "sparsity_frontier", "introvae_quality", "namesakes", "step_cost"} <= drawn
     left_out = capsys.readouterr().err
@@ -182,6 +195,11 @@ def test_a_scale_without_committed_rows_is_one_line(settings):
 
 @pytest.mark.parametrize("room", ["introvae", "sparse_autoencoder"])
 def test_figures_read_each_file_of_a_run_once(settings, room):
+    made = ledger_of(LEDGER)  # which figures of specifications draw
+    for name, judged in zip(
+        ("claims", "specifications"), claims.judge(made.claims, made, adapter.all_findings(settings)), strict=True
+    ):
+        tables.write_table(judged, reading.results(settings), name)
     with openings() as found:
         adapter.draw(settings, room)
     of_runs = Counter(path for path in found if "runs" in path.parts)

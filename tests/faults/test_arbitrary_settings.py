@@ -19,6 +19,7 @@ from experiments import scale
 from experiments.introvae import updates as introvae
 from experiments.namesakes import run as namesakes
 from experiments.runs import command_line
+from experiments.runs.jobs import captions
 from experiments.runs.room import known_rules
 from experiments.runs.validation import validate
 from experiments.scale import DEFAULT, ROOMS, Settings, load
@@ -40,6 +41,11 @@ def plan(values, source):
         assert all(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) for name in names), names
         assert {rule for name in names for rule in section.weightings(name)} <= set(known_rules())
         assert len(set(section.all_seeds())) == len(section.all_seeds()) >= 1
+        for name in names:
+            assert {*section.seeds_of(name)} <= {*section.all_seeds()}
+            assert section.seeds_of(name)
+            assert {*section.follows(name)} <= {*names} - {name}
+        assert section.not_drawn() <= set(captions(room, "figures"))
         assert 0 <= section.minutes(settings) < math.inf
         assert 0 < section.megabytes(settings) < math.inf
         choices = section.choices()
@@ -241,7 +247,14 @@ RULE_OPTIONS += ["--methods.softadapt", "--methods.softadapt.encoder", "--method
 def options_of(room):
     """Every option of a room: its choices, and the keys of its section as its help lists them."""
     section = load("config/smoke.yaml").section(room)
-    flags = [flag.replace(".METHOD.KEY", ".softadapt.margin") for flag, _ in command_line._described(section)]
+    flags = [flag for flag, _ in command_line._described(section)]
+    for general, one in (
+        (".METHOD.KEY", ".softadapt.margin"),
+        ("--variants.NAME.KEY", "--variants.unit-norm.decoder"),
+        ("--component-steps.NAME.KEY", "--component-steps.beale.count"),
+    ):
+        flags = [flag.replace(general, one) for flag in flags]
+    assert not [flag for flag in flags if flag.endswith(".KEY")]
     return [*map(command_line._flag, section.choices()), *flags]
 
 
@@ -252,7 +265,20 @@ words = (
     anything.map(lambda value: yaml.safe_dump(value).strip())
     | yaml_like
     | st.text()
-    | st.sampled_from(["softadapt", "lambda-0.001", "upgrad", "1e-3", "-1", "nan", "[1, 2, 3, 4]", "null", "9" * 5000])
+    | st.sampled_from(
+        [
+            "softadapt",
+            "lambda-0.001",
+            "units-0.1",
+            "unit-norm.softadapt",
+            "1e-3",
+            "-1",
+            "nan",
+            "[1, 2, 3, 4]",
+            "null",
+            "9" * 5000,
+        ]
+    )
 )
 
 

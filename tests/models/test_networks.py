@@ -115,6 +115,25 @@ def test_the_autoencoder_is_two_layers_written_out():
     torch.testing.assert_close(model.decode(model.encode(images)), expected)
 
 
+def test_columns_of_the_decoder_are_scaled_to_norm_one():
+    """A column is the image that one unit adds; its direction stays, and so do all other parameters."""
+    torch.manual_seed(0)
+    model = SparseAutoencoder(12, 5).double()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    columns = before["decoder.weight"].T
+    lengths = torch.stack([(column**2).sum().sqrt() for column in columns])
+    torch.testing.assert_close(model.decoder_norms.detach(), lengths)
+    model.normalize_decoder()
+    after = model.state_dict()
+    torch.testing.assert_close(
+        after.pop("decoder.weight").T, torch.stack([c / n for c, n in zip(columns, lengths, strict=True)])
+    )
+    assert all(torch.equal(value, before[name]) for name, value in after.items())
+    torch.testing.assert_close(model.decoder_norms.detach(), torch.ones(5, dtype=torch.float64))
+    assert model.decoder.weight.requires_grad
+    assert model.decoder.weight.grad_fn is None
+
+
 def test_the_autoencoder_is_made_for_mnist():
     assert [tuple(p.shape) for p in SparseAutoencoder().parameters()] == [(128, 784), (128,), (784, 128), (784,)]
 

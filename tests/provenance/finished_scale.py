@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from experiments.evidence import claims, figures, rows, sensitivity, tables
+from experiments.evidence import claims, figures, rows, tables
 from experiments.runs.files import sha256, write_json
 from experiments.runs.folder import config_hash
 from experiments.runs.sources import code_fingerprint
@@ -71,7 +71,6 @@ def analyse(monkeypatch) -> None:
     command(monkeypatch, tables, "niqe_collapse")
     command(monkeypatch, figures, "niqe_collapse")
     command(monkeypatch, claims)
-    command(monkeypatch, sensitivity)
 
 
 def flip_a_byte(path: Path | str) -> None:

@@ -1,14 +1,17 @@
 """What is kept of a finished scale, and that nothing of the old reference is lost when that fails."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
 import finished_scale as made
+import pandas as pd
 import pytest
 import synthetic
 
 from experiments.evidence import reading, rows
+from experiments.evidence.specifications import load_ledger
 from experiments.provenance import reference
 from experiments.runs.errors import UserError
 from experiments.runs.files import ROOT, write_json
@@ -25,9 +28,10 @@ def files_below(*folders):
 
 def test_small_results_are_kept_and_no_latex(analysed):
     reference.keep(made.scale())
-    tables = [f"tables/{name}{suffix}" for name in ("niqe_collapse", "sensitivity") for suffix in (".csv", ".md")]
+    names = ("claims", "specifications", "tables/niqe_collapse")
+    tables = [f"{name}{suffix}" for name in names for suffix in (".csv", ".md")]
     kept = {path.relative_to(KEPT).as_posix() for path in KEPT.rglob("*") if path.is_file()}
-    assert kept == {"runs.csv", "claims.csv", "claims.md", "provenance.json", *tables}
+    assert kept == {"runs.csv", "provenance.json", *tables}
     assert [path.name for path in Path("figures/reference/made").iterdir()] == ["niqe_collapse.png"]
     for name in kept - {"runs.csv", "provenance.json"}:
         assert (KEPT / name).read_bytes() == Path("results/made", name).read_bytes()
@@ -56,6 +60,10 @@ def no_table():
     Path("results/made/tables/niqe_collapse.md").unlink()
 
 
+def no_specifications():
+    Path("results/made/specifications.csv").unlink()
+
+
 def no_rows():
     Path("results/made/rows/niqe_collapse.csv").unlink()
 
@@ -76,6 +84,7 @@ def no_runs():
     ("spoil", "message"),
     [
         (no_table, r"results/made/tables/niqe_collapse\.md: missing; run the workflow"),
+        (no_specifications, r"results/made/specifications\.csv: missing; run the workflow"),
         (no_rows, r"results/made/rows/niqe_collapse\.csv: missing; run the workflow"),
         (no_picture, r"figures/made/niqe_collapse\.png: missing; run the workflow"),
         (no_marks, r"README\.md: lacks the lines <!-- claims: begin --> and <!-- claims: end -->"),
@@ -83,7 +92,7 @@ def no_runs():
     ],
 )
 def test_an_error_leaves_the_old_reference(analysed, monkeypatch, spoil, message):
-    monkeypatch.setattr(reference, "SHOWN_SCALE", "made")
+    monkeypatch.setattr(reference, "SHOWN_SCALES", ("made",))
     Path("README.md").write_text(README.format(*reference.CLAIMS))
     reference.keep(made.scale())
     spoil()
@@ -195,7 +204,30 @@ def test_a_scale_with_every_room_keeps_the_numbers_of_the_manuscript():
 
 # --- the READMEs -------------------------------------------------------------------------------------------------
 
-LEDGER = ROOT / "results/reference/laptop/claims.csv"
+VERDICTS = [
+    ("supported", "supported"),
+    ("supported", "supported in 3 of 4"),
+    ("contradicted", "contradicted"),
+    ("hinges", "hinges on step size"),
+    ("undecided", "undecided"),
+]
+"""Word and text of what made claims come to, in turn."""
+
+
+def made_ledger(path="made.csv", **changes):
+    """A ``claims.csv`` with every claim of the ledger and made measurements; `changes` by id."""
+    rows = []
+    for number, claim in enumerate(load_ledger().claims):
+        word, text = VERDICTS[number % len(VERDICTS)]
+        if claim.bound is None:
+            word = text = claim.kind
+        row = {"id": claim.id, "family": claim.family, "where": claim.where, "statement": claim.statement}
+        row |= {"measured": 1.25, "measured_low": 1.2, "measured_high": 1.3, "failed_runs": "", "unit": claim.unit}
+        if claim.kind == "not testable":
+            row |= dict.fromkeys(("measured", "measured_low", "measured_high"), float("nan"))
+        rows.append(row | {"verdict": word, "reading": text} | changes.get(claim.id, {}))
+    pd.DataFrame(rows).to_csv(path, index=False)
+    return Path(path)
 
 
 @pytest.fixture
@@ -210,56 +242,98 @@ def documents(tmp_path, monkeypatch):
     return room
 
 
-def test_the_readme_has_a_row_for_each_experiment(documents):
-    texts = reference.readmes(load(ROOT / "config/laptop.yaml"), LEDGER, Path("some/claims.md"))
+def shown(documents, ledger):
+    return reference.readmes({"made": ledger})
+
+
+def test_the_readme_counts_the_papers_claims_and_shows_the_headlines(documents):
+    ledger = made_ledger()
+    texts = shown(documents, ledger)
     assert texts.keys() == {Path("README.md"), documents}  # rooms without a README are passed over
     text = texts[Path("README.md")]
-    assert text.startswith(f"before\n{reference.CLAIMS[0]}\n| experiment | ")
-    assert text.endswith(f"{reference.CLAIMS[1]}\nafter\n")
+    claims = reading.claims_of(ledger)
+    paper = claims[claims["family"] == "paper"]
+    counted = paper["verdict"].value_counts()
+    assert text.startswith(f"before\n{reference.CLAIMS[0]}\nOf {len(paper)} claims of the paper: ")
+    link = "[made](results/reference/made/claims.md)"
+    assert text.endswith(f"\nAll claims, by scale: {link}.\n{reference.CLAIMS[1]}\nafter\n")
     assert "old" not in text
-    lines = [line for line in text.splitlines() if line.startswith(("| [", "| not measured"))]
-    assert len(lines) == 7 <= 10
-    claims = reading.claims_of(LEDGER)
-    own = claims[claims["id"].str.startswith("gd-")]["verdict"]
-    assert lines[0].startswith("| [gradient_descent](experiments/gradient_descent) | ")
-    for verdict, count in own.value_counts().items():
-        assert f"{count} {verdict}" in lines[0]
-    assert (
-        "clearly outperforms plain gradient descent (taken as a tenth fewer steps). **not reproduced**: 1.008 [" in text
-    )
-    assert "[All claims with their measurements](some/claims.md)" in text
+    sentence = text.splitlines()[2]
+    for word, count in counted.items():
+        assert f"{count} {'hinge on a choice' if word == 'hinges' else word}" in sentence
+    numbers = [int(number) for number in re.findall(r"\d+ ", sentence)]
+    assert numbers[0] == len(paper) == sum(numbers[1:])
+    assert numbers[1:] == sorted(numbers[1:], reverse=True)
+    headlines = [claim for claim in load_ledger().claims if claim.headline]
+    lines = [line for line in text.splitlines() if line.startswith("| ")]
+    assert lines[:2] == ["| claim | measured | verdict |", "| --- | --- | --- |"]
+    assert len(lines) == 2 + len(headlines)
+    for line, claim in zip(lines[2:], headlines, strict=True):
+        statement = claim.statement if claim.family == "paper" else f"*Ours:* {claim.statement}"
+        row = claims.set_index("id").loc[claim.id]
+        assert line == f"| {statement} | 1.25 [1.2, 1.3] ({claim.unit}) | {row['reading']} |"
+
+
+def test_the_readme_counts_none_of_our_claims_with_the_papers(documents):
+    ours = {claim.id: {"verdict": "supported"} for claim in load_ledger().claims if claim.family == "ours"}
+    theirs = {claim.id: {"verdict": "contradicted"} for claim in load_ledger().claims if claim.family == "paper"}
+    text = shown(documents, made_ledger(**ours, **theirs))[Path("README.md")]
+    assert f"Of {len(theirs)} claims of the paper: {len(theirs)} contradicted.\n" in text
 
 
 def test_the_readme_of_a_room_lists_its_claims(documents):
-    text = reference.readmes(load(ROOT / "config/laptop.yaml"), LEDGER, Path("some/claims.md"))[documents]
+    [claim] = [claim for claim in load_ledger().claims if claim.room == "niqe_collapse"]
+    text = shown(documents, made_ledger())[documents]
     assert text.splitlines() == [
         "before",
         reference.RESULTS[0],
-        "| statement | measured | verdict |",
-        "| --- | --- | --- |",
-        "| SoftAdapt's reconstructions have a better NIQE than those of fixed weights. | 0.0063 [0.0063, 0.0063] "
-        "(highest minus lowest of the 16 published values) | artefact |",
+        "| whose | claim | measured | verdict |",
+        "| --- | --- | --- | --- |",
+        f"| paper | {claim.statement} | 1.25 [1.2, 1.3] ({claim.unit}) | artefact |",
         reference.RESULTS[1],
         "after",
     ]
 
 
-def test_runs_that_diverged_are_named_where_there_is_no_number(documents, tmp_path):
-    claims = reading.claims_of(LEDGER)
-    claims.loc[claims["id"] == "vae-niqe", ["measured", "measured_low", "measured_high"]] = float("nan")
-    claims["failed_runs"] = claims["id"].map({"vae-niqe": "ours 1 of 5"})
-    claims.to_csv("claims.csv", index=False)
-    assert "| runs that diverged: ours 1 of 5 | artefact |" in reference.room_claims(
-        Path("claims.csv"), "niqe_collapse"
-    )
+@pytest.mark.parametrize("room", ["gradient_descent", "sparse_autoencoder", "introvae"])
+def test_a_room_lists_the_claims_of_both_families_and_no_other_rooms(documents, room):
+    ledger = made_ledger()
+    lines = reference.room_claims({"made": ledger}, room).splitlines()[2:]
+    own = [claim for claim in load_ledger().claims if claim.room == room]
+    assert len(lines) == len(own)
+    assert {line.split(" | ")[0] for line in lines} <= {"| paper", "| ours"}
+    for line, claim in zip(lines, own, strict=True):
+        assert line.startswith(f"| {claim.family} | {claim.statement} | ")
+
+
+def test_what_was_not_measured_has_an_empty_cell(documents):
+    absent = dict.fromkeys(("measured", "measured_low", "measured_high"), float("nan"))
+    ledger = made_ledger(**{"sae-cost": absent | {"reading": "undecided"}})
+    assert " |  | undecided |\n" in reference.room_claims({"made": ledger}, "step_cost")
+
+
+def test_runs_that_diverged_are_named_where_there_is_no_number(documents):
+    absent = dict.fromkeys(("measured", "measured_low", "measured_high"), float("nan"))
+    ledger = made_ledger(**{"vae-niqe-column": absent | {"failed_runs": "ours 1 of 5"}})
+    assert "| runs that diverged: ours 1 of 5 | artefact |" in reference.room_claims({"made": ledger}, "niqe_collapse")
 
 
 def test_only_the_shown_scale_changes_the_readme(analysed, monkeypatch):
     Path("README.md").write_text(README.format(*reference.CLAIMS))
     reference.keep(made.scale())
     assert "old" in Path("README.md").read_text()
-    monkeypatch.setattr(reference, "SHOWN_SCALE", "made")
+    monkeypatch.setattr(reference, "SHOWN_SCALES", ("made",))
     reference.keep(made.scale())
     text = Path("README.md").read_text()
     assert "old" not in text
-    assert "[All claims with their measurements](results/reference/made/claims.md)" in text
+    assert "Of 1 claims of the paper: 1 artefact.\n" in text
+    assert "[made](results/reference/made/claims.md)" in text
+
+
+def test_a_claim_is_that_of_the_first_scale_that_judges_it(documents):
+    first = made_ledger("first.csv", **{"sae-cost": {"reading": "of the first"}})
+    claims = reading.claims_of(first)
+    claims[claims["id"] == "sae-cost"].to_csv("first.csv", index=False)
+    second = made_ledger("second.csv", **{name: {"reading": "of the second"} for name in ("sae-cost", "vae-cost")})
+    lines = reference.room_claims({"first": first, "second": second}, "step_cost").splitlines()[2:]
+    assert [line.rsplit(" | ", 1)[1] for line in lines] == ["of the first |", "of the second |"]

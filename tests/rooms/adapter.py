@@ -11,16 +11,16 @@ import pandas as pd
 
 from experiments.evidence import claims, figures, manuscript, reading, rows, style
 from experiments.evidence import tables as tabulating
-from experiments.evidence.statistics import Estimate, Failed
-from experiments.gradient_descent.findings import Tuned
+from experiments.evidence.specifications import Choice, Claim, Ledger, load_ledger
+from experiments.evidence.statistics import Estimate, Failed, NotRun, decide
 from experiments.gradient_descent.settings import DIVERGED, NOT_CONVERGED
 from experiments.runs.errors import UserError
+from experiments.runs.files import ROOT
 from experiments.runs.jobs import captions
 from experiments.runs.validation import validate
 from experiments.scale import ROOMS, Settings
-from experiments.sparse_autoencoder import findings as autoencoder
 
-__all__ = ["DIVERGED", "NAMESAKES", "NOT_CONVERGED", "Estimate", "Failed", "UserError"]
+__all__ = ["DIVERGED", "NAMESAKES", "NOT_CONVERGED", "ROOT", "Estimate", "Failed", "NotRun", "UserError"]
 
 NAMESAKES = "namesakes"
 """Section, run folder and table of the audit of the rules that share the name."""
@@ -51,8 +51,8 @@ def all_findings(settings: Settings) -> dict[str, Any]:
     return {room: findings(settings, room) for room in there if reading.has_part(room, "findings")}
 
 
-def measure(settings: Settings, name: str, **arguments: Any) -> Estimate:
-    """One measurement, by the name that claims.yaml gives it."""
+def measure(settings: Settings, name: str, **arguments: Any) -> Any:
+    """One measurement, by the name that claims.yaml gives it: an estimate, or None where there is nothing to measure."""
     room, function = name.split(".")
     return getattr(findings(settings, room), function)(**arguments)
 
@@ -72,45 +72,58 @@ def write_tables(settings: Settings, room: str) -> None:
     tabulating.make(reading.Runs(settings, room), reading.results(settings) / "tables")
 
 
-def ledger(settings: Settings, entries: list[dict[str, Any]]) -> pd.DataFrame:
-    """Claims as claims.yaml has them, measured and judged, by id."""
-    made = [claims.Claim.model_validate({"where": "here", "statement": "It is so."} | entry) for entry in entries]
-    return claims.ledger(made, all_findings(settings)).set_index("id")
+def judged(
+    settings: Settings, entries: list[dict[str, Any]], choices: dict[str, list[Any]] | None = None
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Claims as claims.yaml has them, measured and judged: a row a claim, by id, and a row a specification.
+
+    Args:
+        settings: of the scale.
+        entries: claims. Those that name no family are the paper's.
+        choices: the options of what is open.
+    """
+    common = {"family": "paper", "where": "here", "statement": "It is so."}
+    made = [Claim.model_validate(common | entry) for entry in entries]
+    known = {name: Choice(open="It is.", options=dict.fromkeys(of, "so")) for name, of in (choices or {}).items()}
+    table, specified = claims.judge(made, Ledger(choices=known, claims=made), all_findings(settings))
+    return table.set_index("id"), specified
 
 
-def write_ledger(settings: Settings, entries: list[dict[str, Any]]) -> None:
-    """What the claims command leaves behind."""
-    tabulating.write_table(ledger(settings, entries).reset_index(), reading.results(settings), "claims")
+def ledger(
+    settings: Settings, entries: list[dict[str, Any]], choices: dict[str, list[Any]] | None = None
+) -> pd.DataFrame:
+    """The rows of the claims of `judged`."""
+    return judged(settings, entries, choices)[0]
 
 
-def judge(rule: dict[str, Any], estimate: Estimate | None, corrected: float = 0.0) -> str:
-    """A verdict."""
-    return claims.judge(rule, estimate, corrected)
+def write_ledger(settings: Settings, entries: list[dict[str, Any]] | None = None) -> None:
+    """What the claims command leaves behind, of some claims, or of those in claims.yaml whose rows were gathered."""
+    if entries is None:
+        found, real = all_findings(settings), load_ledger()
+        table, specified = claims.judge([claim for claim in real.claims if claim.room in found], real, found)
+    else:
+        table, specified = judged(settings, entries)
+        table = table.reset_index()
+    tabulating.write_table(table, reading.results(settings), "claims")
+    tabulating.write_table(specified, reading.results(settings), "specifications")
 
 
-def tune(settings: Settings, function: str, step_rule: str, method: str, beta: float | None = None) -> Tuned:
-    """A descent method at its best settings."""
-    return findings(settings, "gradient_descent").sweep(function, step_rule).tune(method, beta)
+def judge(rule: dict[str, float], estimate: Estimate) -> str:
+    """What one measurement says about a rule: supports, contradicts or undecided."""
+    ((kind, bound),) = rule.items()
+    return decide(kind, bound, estimate)[0]
+
+
+def tune(settings: Settings, run: str, method: str, half: int, **how: Any) -> Any:
+    """A descent method at the settings that a half of the starts chooses: at its best beta and its own step size."""
+    function, step_rule = run.split("-")
+    how = {"tuned": "expected", "step_size": "own", "beta": "best"} | how
+    return findings(settings, "gradient_descent").sweep(function, step_rule).chosen(method, half=half, **how)
 
 
 def tuned_lambda(settings: Settings) -> str:
     """The fixed method that SoftAdapt is held against."""
     return findings(settings, "sparse_autoencoder").tuned_lambda
-
-
-def beside_the_frontier(settings: Settings) -> pd.DataFrame:
-    """Every method's place, by method and seed."""
-    return findings(settings, "sparse_autoencoder").beside_the_frontier.set_index(["method", "seed"])
-
-
-def expected_best_of(trials: int, chosen_by: Any, judged_by: Any) -> float:
-    """What a random search can expect."""
-    return autoencoder.expected_best_of(trials, chosen_by, judged_by)
-
-
-def trials_to_match(settings: Settings, method: str) -> int | None:
-    """Runs of a random search that are worth one of the method."""
-    return findings(settings, "sparse_autoencoder").trials_to_match(method)
 
 
 def numbers(settings: Settings) -> dict[str, Any]:

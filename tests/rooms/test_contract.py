@@ -97,7 +97,7 @@ def test_the_command_of_a_room_names_the_room_and_does_nothing_else(room):
 @pytest.mark.parametrize("room", ROOMS)
 def test_the_rules_of_a_room_run_that_room(room):
     text = (folder(room) / "rules.smk").read_text(encoding="utf-8")
-    assert f"rule {room}:" in text
+    assert f"rule {room}:" in text or f'f"{room}_' in text  # one rule, or several whose names begin so
     started = set(re.findall(r"experiments\.(\w+)", text))
     assert started & set(ROOMS) == {room}
 

@@ -2,6 +2,7 @@
 
 import gc
 import json
+import math
 import random
 from types import SimpleNamespace
 
@@ -123,6 +124,17 @@ def test_a_known_overhead_is_found_and_finer_by_calls(known, experiment, added):
     assert by_steps.low - 0.002 < added < by_steps.high + 0.002
     assert by_calls.high - by_calls.low < (by_steps.high - by_steps.low) / 10
     assert by_calls.count == by_steps.count == 200
+
+
+def test_the_interval_of_an_overhead_is_that_of_the_sign_test(known):
+    """Between the r-th lowest and the r-th highest of 200 pairs, where r - 1 or fewer lie below the median with a chance of at
+    most 0.025, and r with more."""
+    chances = [math.comb(200, k) / 2**200 for k in range(201)]
+    r = max(r for r in range(1, 101) if sum(chances[:r]) <= 0.025)
+    ordered = sorted(known.shares("introvae", "steps"))
+    estimate = known.overhead(experiment="introvae", by="steps")
+    assert (estimate.low, estimate.high) == (ordered[r - 1], ordered[-r])
+    assert estimate.value == pytest.approx((ordered[99] + ordered[100]) / 2)
 
 
 def test_the_table_stands_beside_the_published_minutes(known):

@@ -15,6 +15,8 @@ from softadapt import SoftAdapt
 
 NAMES = ("a", "b")
 SPECS = {"fixed": {"weights": {"a": 2.0, "b": 0.5}}, "softadapt": {"beta": 0.5}, "softadapt_swapped": {"beta": 0.5}}
+SPECS |= {"warm_up": {"weights": {"a": 2.0, "b": 0.5}, "warmed": "b", "epochs": 4}, "size_and_rate": {"rate": 0.5}}
+SCHEDULE = torch.tensor([[0.5, 0.5], [0.1, 0.9], [2.0, 0.0], [0.3, 0.4], [0.7, 0.6], [0.25, 1.5], [0.2, 0.8]])
 RULES = sorted(path.stem for path in WEIGHTINGS_FOLDER.glob("[a-z]*.py"))
 
 
@@ -24,7 +26,8 @@ class Problem:
     def __init__(self, rule, options=None):
         torch.manual_seed(0)
         self.x = torch.tensor([1.0, -2.0, 0.5], requires_grad=True)
-        self.balance = build({"rule": rule, **SPECS.get(rule, {}), **(options or {})}, NAMES, "w", 2, [self.x])
+        spec = {"rule": rule, **SPECS.get(rule, {}), **(options or {})}
+        self.balance = build(spec, NAMES, "w", 2, [self.x], SCHEDULE if rule == "replayed" else None)
         self.optimizer = torch.optim.Adam([self.x, *self.balance.parameters()], 0.1)
 
     def losses(self):
@@ -92,6 +95,86 @@ def test_every_rule_stands_a_component_that_vanishes(rule):
         loss = balance({"a": x.square().sum(), "b": torch.relu(x - 2).sum()})
         loss.backward()
         assert torch.isfinite(balance.get_buffer("weights")).all()
+
+
+BETAS = pytest.mark.parametrize("beta", [-1.0, 0.0, 0.1, 3.0])
+
+
+@BETAS
+@pytest.mark.parametrize(("size", "variant"), [(1.0, "loss_weighted"), (0.0, "original")])
+@pytest.mark.parametrize("seed", range(5))
+def test_size_and_rate_holds_both_equations_of_the_paper(seed, size, variant, beta):
+    """Exponent 1 is equation 4 and 0 is equation 3, over random losses of three components and of any size.
+
+    The weights of the first step are thirds in single precision.
+    """
+    names = ("a", "b", "c")
+    ours = build({"rule": "size_and_rate", "size": size, "rate": beta}, names).double()
+    theirs = SoftAdapt(names, variant=variant, beta=beta, dtype=torch.float64)
+    rows = torch.rand(20, 3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) + 1e-3
+    for row in rows * torch.tensor([10.0, 1.0, 0.1], dtype=torch.float64):
+        losses = dict(zip(names, row, strict=True))
+        torch.testing.assert_close(ours(losses), theirs(losses), rtol=1e-7, atol=0)
+        torch.testing.assert_close(ours.get_buffer("weights"), theirs.weights, rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize(("size", "rate"), [(0.5, 0.0), (-1.0, 0.3), (2.0, -1.0)])
+def test_size_and_rate_follows_its_equation(size, rate):
+    powers = [4.0**size * math.exp(rate * (4 - 1)), 2.0**size * math.exp(rate * (2 - 3))]
+    expected = [power / sum(powers) for power in powers]
+    losses = [(9.0, 0.1), (1.0, 3.0), (4.0, 2.0)]
+    assert weights_after("size_and_rate", losses, size=size, rate=rate) == pytest.approx(expected)
+    assert weights_after("size_and_rate", losses[:1], size=size, rate=rate) == [0.5, 0.5]
+
+
+def test_size_and_rate_defaults_to_equation_4_at_the_paper_s_beta():
+    losses = [(1.0, 3.0), (4.0, 2.0)]
+    expected = weights_after("size_and_rate", losses, size=1.0, rate=0.1)
+    assert weights_after("size_and_rate", losses) == expected
+    assert expected == pytest.approx(weights_after("softadapt", losses))
+
+
+@pytest.mark.parametrize("size", [-1.0, 0.0])
+def test_size_and_rate_of_a_loss_of_zero(size):
+    """With a negative exponent the weights are undefined and stay as they were; without an exponent no logarithm is taken."""
+    losses = [(1.0, 2.0), (2.0, 1.0)]
+    before = weights_after("size_and_rate", losses, size=size, rate=0.5)
+    after = weights_after("size_and_rate", [*losses, (0.0, 0.0)], size=size, rate=0.5)
+    powers = [math.exp(-1.0), math.exp(-0.5)]
+    expected = before if size else [power / sum(powers) for power in powers]
+    assert after == pytest.approx(expected)
+
+
+def test_a_warm_up_rises_by_the_same_amount_a_step_to_the_exact_value():
+    """Over 2 epochs of 5 steps; the other weight is constant, and the order of the names is the context's."""
+    options = {"weights": {"b": 0.3, "a": 2.0}, "warmed": "b", "epochs": 2}
+    balance = build({"rule": "warm_up", **options}, NAMES, steps_per_epoch=5)
+    for step in range(1, 14):
+        total = balance({"a": torch.tensor(1.0), "b": torch.tensor(10.0)})
+        first, second = balance.get_buffer("weights").tolist()
+        assert first == 2.0
+        assert second == pytest.approx(0.3 * min(1.0, step / 10), rel=1e-6)
+        assert total.item() == pytest.approx(2 + 10 * second, rel=1e-6)
+        assert (second == torch.tensor(0.3).item()) == (step >= 10)
+
+
+def test_a_replay_uses_row_by_row_and_stays_at_the_last_one():
+    schedule = SCHEDULE.clone()
+    balance = build({"rule": "replayed"}, NAMES, schedule=schedule)
+    schedule.zero_()  # the rule has its own
+    for step in range(10):
+        total = balance({"a": torch.tensor(1.0 + step), "b": torch.tensor(7.0)})
+        row = SCHEDULE[min(step, 6)]
+        assert torch.equal(balance.get_buffer("weights"), row)
+        assert total.item() == pytest.approx((row[0] * (1 + step) + row[1] * 7).item())
+
+
+def test_a_replay_without_a_schedule_weighs_all_alike():
+    """As where a rule is only checked."""
+    balance = build({"rule": "replayed"}, ("a", "b", "c", "d"))
+    for _ in range(3):
+        assert balance(dict.fromkeys("abcd", torch.tensor(2.0))).item() == 2
+        assert balance.get_buffer("weights").tolist() == [0.25] * 4
 
 
 def weights_after(rule, losses, **options):
@@ -221,6 +304,12 @@ def test_swapped_weights_are_those_of_the_other_component():
         ({"rule": "softadapt", "variant": "max"}, "m.weighting: variant: "),
         ({"rule": "fixed", "weights": {"a": 1.0}}, "m.weighting: weights must name a, b, got a"),
         ({"rule": "fixed", "weights": {"a": 1.0, "b": -1.0}}, "m.weighting: weights.b: Input should be greater"),
+        ({"rule": "warm_up", **SPECS["warm_up"], "warmed": "c"}, "m.weighting: warmed must be one of a, b, got c"),
+        ({"rule": "warm_up", **SPECS["warm_up"], "epochs": 0}, "m.weighting: epochs: Input should be greater than 0"),
+        ({"rule": "warm_up", **SPECS["warm_up"], "weights": {"b": 1}}, "m.weighting: weights must name a, b, got b"),
+        ({"rule": "size_and_rate", "sharpness": 1.0}, "m.weighting: sharpness: unknown key"),
+        ({"rule": "size_and_rate", "size": float("nan")}, "m.weighting: size: "),
+        ({"rule": "replayed", "method": "softadapt"}, "m.weighting: method: unknown key"),
     ],
 )
 def test_a_wrong_option_is_one_line(spec, message):

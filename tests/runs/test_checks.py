@@ -82,4 +82,4 @@ def test_the_code_of_a_check_is_that_of_the_runs_and_of_their_rules(checked, mon
     monkeypatch.setattr(checks, "fingerprint", lambda paths: files.extend(paths) or "code")
     checks.check(load(SMOKE), "here")
     names = {path.name for path in files}
-    assert {"gradnorm.py", "_gradients.py", "updates.py", "functional.py"} <= names
+    assert {"size_and_rate.py", "_previous_losses.py", "warm_up.py", "updates.py", "functional.py"} <= names

@@ -4,11 +4,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from experiments.runs.jobs import LONGEST, Jobs, captions
+from experiments.runs.jobs import LONGEST, Jobs, captions, drawn
+from experiments.runs.room import Section
 from experiments.scale import ROOMS, Settings, load, read
 
 LONGEST_AT_LAPTOP = {
-    "gradient_descent": 322,
+    "gradient_descent": 102,  # a quarter of the full scale's, which has four times the starts
     "digit_classifier": 38,
     "sparse_autoencoder": 76,
     "introvae": 168,
@@ -34,10 +35,12 @@ def test_the_laptop_scale_has_room_to_spare(room, seconds):
 
 @pytest.mark.parametrize("room", ROOMS)
 def test_no_scale_asks_for_less_than_a_smaller_one_nor_for_more_than_a_day(room):
-    scales = [jobs(name) for name in ("smoke", "laptop", "full", "paper")]
-    limits = [minutes(scale, room) for scale in scales]
-    assert limits == sorted(limits)
-    assert all(minutes(scale, room, 1000) == LONGEST for scale in scales)
+    for larger in ("full", "paper"):  # two ways to be large; full leaves rooms out
+        scales = [jobs(name) for name in ("smoke", "laptop", larger)]
+        scales = [each for each in scales if room in each.scale.rooms]
+        limits = [minutes(scale, room) for scale in scales]
+        assert limits == sorted(limits)
+        assert all(minutes(scale, room, 1000) == LONGEST for scale in scales)
 
 
 def test_another_attempt_asks_for_more():
@@ -116,7 +119,9 @@ def test_a_change_of_one_method_makes_its_own_runs_stale(room):
     method = values[room]["methods"]["softadapt"]
     method["weighting" if room == "sparse_autoencoder" else "encoder"] = {"rule": "softadapt", "beta": 0.7}
     after = identities(room, values)
-    assert [name for name in before if before[name] != after[name]] == ["softadapt"]
+    own = [name for name in before if name.rpartition(".")[2] == "softadapt"]  # variants train it too
+    assert own[0] == "softadapt"
+    assert [name for name in before if before[name] != after[name]] == own
 
 
 def test_a_new_seed_or_method_makes_no_other_run_stale():
@@ -129,7 +134,7 @@ def test_a_new_seed_or_method_makes_no_other_run_stale():
 
 
 def test_a_run_depends_on_the_files_of_its_own_rules():
-    code = jobs("smoke").code("sparse_autoencoder")
+    code = jobs("full").code("sparse_autoencoder")
     files = code(SimpleNamespace(method="relobralo"))
     assert "experiments/weightings/relobralo.py" in files
     assert "experiments/weightings/gradnorm.py" not in files
@@ -137,11 +142,107 @@ def test_a_run_depends_on_the_files_of_its_own_rules():
 
 
 def test_only_rooms_that_count_their_minutes_state_them():
-    stated = jobs("laptop").stated_minutes()
-    assert {"gradient_descent", "introvae", "sparse_autoencoder"} <= stated.keys()
-    assert "namesakes" not in stated
+    rules = ["gradient_descent", "introvae", "sparse_autoencoder_5", "sparse_autoencoder_10", "namesakes", "claims"]
+    stated = jobs("laptop").stated_minutes(rules)
+    assert stated.keys() == {*rules[:4]}
+    assert stated["sparse_autoencoder_5"] == stated["sparse_autoencoder_10"] == 5 * 30 * 16000 / 5e5
+    assert jobs("laptop").stated_minutes([]) == {}
 
 
 def test_captions_are_the_list_of_tables():
     assert captions("introvae", "tables") == ["introvae_held_out", "introvae_methods", "introvae_train"]
     assert captions("digit_classifier", "tables") == []
+
+
+# --- files of the runs of a room -----------------------------------------------------------------------------------
+
+
+def folders(files):
+    """The names and seeds of the runs that files belong to, in their order."""
+    return list(dict.fromkeys(tuple(file.split("/")[-3:-1]) for file in files))
+
+
+def test_the_files_of_a_room_are_those_of_every_name_and_its_own_seeds():
+    smoke = jobs("smoke")
+    section = smoke.scale.sparse_autoencoder
+    files = smoke.files("sparse_autoencoder")
+    assert len(files) == len(set(files))
+    assert folders(files) == [(name, f"seed-{seed}") for name in section.names() for seed in section.seeds_of(name)]
+    assert {file.split("/")[-1] for file in files} == {
+        *("config.yaml", "history.csv", "metrics.json", "provenance.json"),
+        *("samples.npz", "weights.pt"),
+    }
+    assert all(file.startswith("results/smoke/runs/sparse_autoencoder/") for file in files)
+
+
+def test_the_files_of_some_names_are_theirs_alone():
+    files = jobs("smoke").files("sparse_autoencoder", "softadapt", "softadapt-beta-0")
+    expected = [("softadapt", "seed-10"), ("softadapt", "seed-11"), ("softadapt-beta-0", "seed-10")]
+    assert folders(files) == expected
+
+
+def test_a_name_may_hold_wildcards():
+    assert jobs("smoke").outputs("introvae", "{method}", "{seed}")[0] == (
+        "results/smoke/runs/introvae/{method}/seed-{seed}/config.yaml"
+    )
+
+
+def test_the_seeds_of_a_room_without_groups_are_all_of_them():
+    smoke = jobs("smoke")
+    section = smoke.scale.introvae
+    expected = [(name, f"seed-{seed}") for name in section.methods for seed in (10, 11)]
+    assert folders(smoke.files("introvae")) == expected
+    assert folders(smoke.files("digit_classifier")) == [("default", "seed-0")]
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_run_leaves_what_every_run_leaves_and_what_its_room_says(room):
+    smoke = jobs("smoke")
+    leaves = type(smoke.scale.section(room)).leaves
+    names = [file.split("/")[-1] for file in smoke.outputs(room, "a", 1)]
+    assert names == ["config.yaml", "history.csv", "metrics.json", "provenance.json", *leaves]
+    assert not [name for name in names if name.startswith("checkpoint")]  # deleted with the outputs of a failed job
+
+
+def test_before_a_method_come_all_runs_of_the_one_that_it_replays():
+    smoke = jobs("smoke")
+    before = smoke.before("sparse_autoencoder")
+    assert before(SimpleNamespace(method="softadapt")) == []
+    assert before(SimpleNamespace(method="lambda-0.001")) == []
+    assert before(SimpleNamespace(method="softadapt-yoked")) == smoke.files("sparse_autoencoder", "softadapt")
+    assert folders(before(SimpleNamespace(method="softadapt-yoked"))) == [
+        ("softadapt", "seed-10"),
+        ("softadapt", "seed-11"),
+    ]
+    assert smoke.before("introvae")(SimpleNamespace(method="softadapt")) == []
+
+
+def test_a_room_follows_nothing_unless_it_says_so():
+    section = Section()
+    assert section.follows("default") == []
+    assert section.not_drawn() == set()
+
+
+@pytest.mark.parametrize("few", [1, 2, 3])
+def test_every_method_is_in_one_group_of_seeds(few):
+    values = read("config/smoke.yaml")
+    values["sparse_autoencoder"] |= {"seeds": [10, 11, 12], "few_seeds": few}
+    section = Settings(**values).sparse_autoencoder
+    groups = section.by_seeds()
+    assert sorted(name for names in groups.values() for name in names) == sorted(section.names())
+    assert groups.keys() == {(10, 11, 12), (10, 11, 12)[:few]}
+    thorough = groups[10, 11, 12]
+    assert {"softadapt", "softadapt-yoked", "lambda-0.001", "warm-up-2.lambda-0.001"} <= set(thorough)
+    assert ("softadapt-beta-0" in thorough) == ("unit-norm.softadapt" in thorough) == (few == 3)
+    assert len({len(seeds) for seeds in groups}) == len(groups)  # the number of seeds names the rule
+
+
+def test_only_figures_whose_runs_a_scale_has_are_drawn():
+    values = read("config/smoke.yaml")
+    every = captions("sparse_autoencoder", "figures")
+    assert drawn(Settings(**values), "sparse_autoencoder") == every
+    values["sparse_autoencoder"]["units"] = []
+    assert set(every) - set(drawn(Settings(**values), "sparse_autoencoder")) == {"where_it_lands"}
+    values["sparse_autoencoder"]["plane"]["rates"] = []
+    assert set(every) - set(drawn(Settings(**values), "sparse_autoencoder")) == {"where_it_lands", "autoencoder_plane"}
+    assert drawn(Settings(**values), "gradient_descent") == captions("gradient_descent", "figures")

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from experiments import scale
+from experiments.evidence.specifications import load_ledger
 from experiments.namesakes import run as namesakes
 from experiments.runs.errors import UserError
 from experiments.runs.room import Section, Strict
@@ -14,7 +15,7 @@ from experiments.runs.validation import model_in, validate
 from experiments.scale import ROOMS, Settings, load
 
 CONFIGS = sorted(Path("config").glob("*.yaml"))
-WHOLE = ["smoke", "laptop", "full", "paper"]
+WHOLE = ["smoke", "laptop", "paper"]
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
@@ -24,9 +25,55 @@ def test_every_config_is_valid_named_as_its_file_and_says_what_it_is_for(path):
 
 
 @pytest.mark.parametrize("name", WHOLE)
-def test_the_four_scales_have_every_room(name):
+def test_the_scales_that_make_the_manuscript_have_every_room(name):
     assert list(load(f"config/{name}.yaml").rooms) == ROOMS
     assert load(f"config/{name}.yaml").complete
+
+
+FULL = load("config/full.yaml")
+
+
+def test_the_full_scale_leaves_out_what_has_scales_of_its_own_and_what_measures_time():
+    assert list(FULL.rooms) == [room for room in ROOMS if room not in ("introvae", "step_cost")]
+    assert not FULL.complete
+
+
+@pytest.mark.parametrize("name", ["laptop", "full"])
+def test_no_run_that_judges_a_claim_has_the_seed_of_a_pilot(name):
+    settings = load(f"config/{name}.yaml")
+    for room in ("gradient_descent", "sparse_autoencoder", "introvae"):
+        if room in settings.rooms:
+            assert min(settings.section(room).all_seeds()) >= 10
+
+
+def test_a_variant_of_the_full_scale_changes_one_setting():
+    section = FULL.sparse_autoencoder
+    main = section.training("softadapt")
+    for variant in section.variants:
+        changed = section.training(f"{variant}.softadapt")
+        assert sum(changed[key] != main[key] for key in main) == 1, variant
+        assert section.training(f"{variant}.lambda-0.001") == changed
+
+
+def test_the_full_scale_trains_the_autoencoder_under_every_specification():
+    """Each option of the ledger's choices is a run: one whose runs were missing would silently not be measured."""
+    choices = load_ledger().choices
+    section = FULL.sparse_autoencoder
+    trained = set(section.names())
+    for option in {*choices["training"].options, *choices["setting"].options} - {"main"}:
+        assert {f"{option}.softadapt", f"softadapt-{option}", option} & trained, option
+    assert {f"units-{option}" for option in choices["units"].options} <= trained
+    assert set(choices["warm_up"].options) == set(section.warm_ups)
+    assert set(section.variants) <= set(choices["training"].options)
+    for room, settings in (("full", FULL), ("laptop", load("config/laptop.yaml"))):
+        assert settings.sparse_autoencoder.report_epochs[2:] == [15, 30], room  # optimal_lambda names them
+        assert {"softadapt", "softadapt-yoked"} <= set(settings.sparse_autoencoder.names())
+
+
+def test_no_verdict_of_the_full_scale_hangs_on_fewer_than_five_seeds():
+    section = FULL.sparse_autoencoder
+    assert {len(section.seeds_of(name)) for name in section.names()} == {5, 10}
+    assert section.seeds_of("softadapt-yoked") == section.seeds_of("softadapt") == list(range(10, 20))
 
 
 @pytest.mark.parametrize("path", [path for path in CONFIGS if path.stem != "laptop"], ids=lambda path: path.stem)
@@ -229,7 +276,11 @@ def changed(*changes):
         ("introvae.held_out", 1.5, "introvae.held_out: must be a whole number, or a share below 1, got 1.5"),
         ("introvae.held_out", 0, "introvae.held_out: Input should be greater than 0, got 0"),
         ("introvae.validation", -0.1, "introvae.validation: Input should be greater than or equal to 0"),
-        ("introvae.methods.fixed.encoder", {"rule": "magic"}, "softadapt, softadapt_swapped, uncertainty, got 'magic'"),
+        (
+            "introvae.methods.fixed.encoder",
+            {"rule": "magic"},
+            "softadapt, softadapt_swapped, uncertainty, warm_up, got 'magic'",
+        ),
         ("sparse_autoencoder.train_images", 59900, "sparse_autoencoder: train_images and validation_images exceed"),
         ("digit_classifier.batch_size", 20000, "batch_size 20000 exceeds train_images 12000; lower batch_size"),
         ("gradient_descent.illustrated_beta", 0.3, "illustrated_beta 0.3 must be one of betas"),
@@ -261,6 +312,7 @@ def test_a_mistake_in_a_file_names_the_file(write):
 
 
 METHOD = SMOKE["introvae"]["methods"]["fixed"]
+SOFTADAPT = SMOKE["sparse_autoencoder"]["methods"]["softadapt"]
 
 
 @pytest.mark.parametrize(
@@ -329,6 +381,52 @@ def test_no_number_in_a_list_is_infinite_or_no_number(path, values, number):
         ("gradient_descent.betas", [0.0, 0.1], "betas must hold 0.0, 0.1 and another value"),
         ("gradient_descent.betas", [0.0], "illustrated_beta 0.1 must be one of betas"),
         ("sparse_autoencoder.lambdas", [1.0000001e-3, 1.0000002e-3], "lambdas must differ in their first six digits"),
+        ("sparse_autoencoder.warm_up_lambdas", [1.0000001, 1.0000002], "warm_up_lambdas must differ in their first"),
+        ("sparse_autoencoder.variant_lambdas", [1.0000001, 1.0000002], "variant_lambdas must differ in their first"),
+        ("sparse_autoencoder.warm_ups", [5, 5], "each value may stand once, but 5 is repeated"),
+        ("sparse_autoencoder.warm_ups", [0], "warm_ups.0: Input should be greater than 0"),
+        ("sparse_autoencoder.units", [0.0], "units.0: Input should be greater than 0"),
+        ("sparse_autoencoder.few_seeds", 0, "few_seeds: Input should be greater than or equal to 1"),
+        ("sparse_autoencoder.every_seed", ["softadpt"], "every_seed: softadpt is no method; known are softadapt, soft"),
+        ("sparse_autoencoder.variant_methods", ["none"], "variant_methods: none is no method; known are softadapt, "),
+        ("sparse_autoencoder.variants.Wide", {"hidden_units": 128}, "variants.Wide: String should match pattern"),
+        ("sparse_autoencoder.variants.wide", {"hiden_units": 128}, "hiden_units: unknown key, did you mean hidden_u"),
+        ("sparse_autoencoder.variants.wide", {"batch_size": 0}, "batch_size: Input should be greater than 0"),
+        (
+            "sparse_autoencoder.methods",
+            {"softadapt": SOFTADAPT, "softadapt-yoked": SOFTADAPT, "units-0.1": SOFTADAPT},
+            "methods.units-0.1: another part of the settings makes a method of this name; choose another",
+        ),
+        (
+            "sparse_autoencoder.methods.softadapt-yoked.replays",
+            "",
+            "methods.softadapt-yoked: the rule replayed needs the key replays, and no other rule has it",
+        ),
+        (
+            "sparse_autoencoder.methods.softadapt-beta-0.replays",
+            "softadapt",
+            "methods.softadapt-beta-0: the rule replayed needs the key replays, and no other rule has it",
+        ),
+        (
+            "sparse_autoencoder.methods.softadapt-yoked.replays",
+            "softadapt-yoked",
+            "methods.softadapt-yoked.replays: softadapt-yoked must be another method that replays none",
+        ),
+        (
+            "sparse_autoencoder.methods.softadapt-yoked.replays",
+            "softadpt",
+            "methods.softadapt-yoked.replays: softadpt must be another method that replays none",
+        ),
+        (
+            "sparse_autoencoder.every_seed",
+            ["softadapt-yoked"],
+            "methods.softadapt-yoked: replays softadapt, which must train from the same seeds",
+        ),
+        ("gradient_descent.plane_sizes", [0.0], "plane_sizes: 0 is the original rule and 1 the loss-weighted one"),
+        ("gradient_descent.plane_sizes", [1.0, 2.0], "plane_sizes: 0 is the original rule and 1 the loss-weighted one"),
+        ("gradient_descent.plane_sizes", [2.0, 2.0], "each value may stand once, but 2.0 is repeated"),
+        ("gradient_descent.component_steps.beale", None, "component_steps must name rosenbrock and beale"),
+        ("gradient_descent.component_steps.beale.starts", 1, "starts: Input should be greater than 1"),
         (
             "sparse_autoencoder.methods",
             {"lambda-0.001": SMOKE["sparse_autoencoder"]["methods"]["softadapt"]},
@@ -389,8 +487,9 @@ def test_fixed_lambdas_become_methods():
     settings = load("config/laptop.yaml").sparse_autoencoder
     methods = settings.all_methods()
     assert methods["lambda-0.0001"].weighting == {"rule": "fixed", "weights": {"reconstruction": 1.0, "sparsity": 1e-4}}
-    assert len(methods) == len(settings.lambdas) + len(settings.methods)
-    assert max(settings.lambdas) / min(settings.lambdas) >= 1e4
+    warm_ups = len(settings.warm_ups) * len(settings.warm_up_lambdas)
+    assert len(methods) == len(settings.lambdas) + len(settings.methods) + warm_ups
+    assert max(settings.lambdas) / min(settings.lambdas) == pytest.approx(1e3)
 
 
 def test_settings_do_not_change_after_loading():
