@@ -120,7 +120,7 @@ rule paper:
         "paper/published.yaml",
         "paper/claims.yaml",
         "results/reference/introvae-rivals/tables/introvae_held_out.csv",
-        [path for path in ["results/reference/full/claims.csv"] if Path(path).exists()],
+        sorted(map(str, Path("results/reference").glob("full*/claims.csv"))),
     output:
         report(f"{RESULTS}/paper.pdf", caption="../../paper/captions/paper.rst", category="Paper"),
         f"{RESULTS}/numbers.json",

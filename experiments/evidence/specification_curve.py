@@ -62,7 +62,9 @@ def _curve(axes: Axes, claim: Claim, found: pd.DataFrame) -> None:
         lowest, highest = lowest / 1.1, highest * 1.1
         axes.set_yscale("log")
         if highest / lowest < 30:
-            axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            axes.yaxis.set_major_locator(
+                LogLocator(subs=(1.0, 2.0, 5.0) if highest / lowest > 4 else (1.0, 1.2, 1.5, 8.0))
+            )
             axes.yaxis.set_minor_formatter(NullFormatter())
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     else:

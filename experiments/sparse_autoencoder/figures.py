@@ -133,7 +133,7 @@ def _plane(axes: Axes, findings: Findings, means: pd.DataFrame, methods: list[st
     """The curve through the fixed lambdas, and the rules; SoftAdapt is named."""
     column = f"test_{yardstick}"
     line = means.loc[[fixed_lambda(value) for value in findings.lambdas()]].sort_values(column)
-    line = line[line["test_l1"] > 0]
+    line = line[line["test_l1"] > 0.1]  # the others have hardly a unit alive
     axes.plot(line[column], line["test_mse"], color=BLACK, marker=".", label="fixed $\\lambda$ (grid)", zorder=1)
     for group, color in GROUP_COLORS.items():
         members = [method for method in methods if group_of(method) == group]
@@ -223,7 +223,7 @@ def _over_warm_up(findings: Findings, epochs: int, yardstick: str) -> Estimate |
 def where_it_lands(runs: Runs) -> plt.Figure:
     """L1 norm that the fixed lambdas predict, and that SoftAdapt reaches, in other units and settings."""
     findings = Findings(runs)
-    settings = ["main", *(f"units-{factor:g}" for factor in sorted(runs.section.units)), *runs.section.variants]
+    settings = ["main", *(f"units-{factor:g}" for factor in sorted(runs.section.unit_factors)), *runs.section.variants]
     figure, axes = plt.subplots(figsize=(3.6, 3.4))
     ends = []
     for setting in settings:
@@ -240,7 +240,8 @@ def where_it_lands(runs: Runs) -> plt.Figure:
         ends += [reached, predicted]
         axes.plot(predicted, reached, "o" if units else "D", color=BLUE if units else VERMILION, markersize=4.5)
         label = f"x {setting.removeprefix('units-')}" if units else setting
-        axes.annotate(label, (predicted, reached), (6, -3), textcoords="offset points", fontsize=6)
+        offset, side = ((7, -6), "left") if units else ((-7, 2), "right")
+        axes.annotate(label, (predicted, reached), offset, textcoords="offset points", fontsize=6, ha=side)
     low, high = (min(ends) / 1.5, max(ends) * 1.8) if ends else (1, 10)
     axes.plot([low, high], [low, high], color="0.5", linewidth=0.8)
     axes.fill_between([low, high], [low / 1.25, high / 1.25], [low * 1.25, high * 1.25], color="0.92", zorder=0)

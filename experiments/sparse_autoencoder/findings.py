@@ -243,7 +243,7 @@ class Findings:
         ratios = []
         for k, (sparsity, error) in enumerate(table[[column, "test_mse"]].to_numpy(float)):
             alive = values[:, k][values[:, k, 2] > DEAD]
-            ordered = alive[alive[:, 0].argsort()]
+            ordered = alive[np.lexsort((alive[:, 1], alive[:, 0]))]
             with np.errstate(divide="ignore", invalid="ignore"):  # a dead code has the norm 0, which is beyond the grid
                 x, at = (v if yardstick == "hoyer" else np.log(v) for v in (ordered[:, 0], sparsity))
             ratios.append(error / math.exp(_interpolated(float(at), x, np.log(ordered[:, 1]))))

@@ -121,7 +121,7 @@ class SparseAutoencoderSettings(Section):
         description="epochs over which lambda rises linearly; a control of its own each"
     )
     warm_up_lambdas: Annotated[list[Number], Distinct] = Field(description="lambdas that the warm-ups rise to")
-    units: Annotated[list[Annotated[float, Field(gt=0)]], Distinct] = Field(
+    unit_factors: Annotated[list[Annotated[float, Field(gt=0)]], Distinct] = Field(
         description="factors on the squared error that SoftAdapt weighs; each is a method of its own"
     )
     plane: Grid = Field(description="exponents and sharpnesses of the rule size_and_rate; each pair is a method")
@@ -135,7 +135,7 @@ class SparseAutoencoderSettings(Section):
     @model_validator(mode="after")
     def _check(self) -> "SparseAutoencoderSettings":
         check_report_epochs(self.report_epochs, self.epochs)
-        grids = {key: getattr(self, key) for key in ("lambdas", "warm_up_lambdas", "variant_lambdas", "units")}
+        grids = {key: getattr(self, key) for key in ("lambdas", "warm_up_lambdas", "variant_lambdas", "unit_factors")}
         grids |= {"plane.sizes": self.plane.sizes, "plane.rates": self.plane.rates}
         for key, values in grids.items():
             if len({number_in_name(value) for value in values}) < len(values):
@@ -175,7 +175,7 @@ class SparseAutoencoderSettings(Section):
             warm_up(epochs, value): _fixed(value, epochs) for epochs in self.warm_ups for value in self.warm_up_lambdas
         }
         softadapt: dict[str, Any] = {"rule": "softadapt"}
-        for factor in self.units:
+        for factor in self.unit_factors:
             made[in_units(factor)] = SparseAutoencoderMethod(reconstruction="sum", units=factor, weighting=softadapt)
         for size in self.plane.sizes:
             for rate in self.plane.rates:
@@ -240,7 +240,7 @@ class SparseAutoencoderSettings(Section):
 
     def not_drawn(self) -> set[str]:
         """The figures of other units, and of the plane, where none are trained."""
-        needs = {"where_it_lands": self.units, "autoencoder_plane": self.plane.sizes and self.plane.rates}
+        needs = {"where_it_lands": self.unit_factors, "autoencoder_plane": self.plane.sizes and self.plane.rates}
         return {figure for figure, trained in needs.items() if not trained}
 
     def minutes(self, scale: Any) -> float:

@@ -294,6 +294,7 @@ def test_the_first_pattern_that_fits_counts():
         Tolerances(keys={}, tolerances={"a": "exact"}).of("x/y")
 
 
+@pytest.mark.skipif(not REFERENCE.exists(), reason="the reference of the laptop scale is being made anew")
 def test_every_pattern_fits_something(tmp_path, monkeypatch):
     """In the results of a scale made now, of every room; or of `made_reference`, where that lacks a claim."""
     shutil.copytree("paper", tmp_path / "paper")

@@ -382,7 +382,7 @@ def autoencoder_settings() -> dict[str, Any]:
         "lambdas": [*LAMBDAS],
         "warm_ups": [10, 5],
         "warm_up_lambdas": [0.1, 0.0001],
-        "units": [10.0, 0.1, 0.01],
+        "unit_factors": [10.0, 0.1, 0.01],
         "plane": {"sizes": [0.0, 1.0, 2.0], "rates": [0.0, 0.1, 1.0]},
         "methods": {name: replays if name == "softadapt-yoked" else rule for name in RULES},
         "variants": {"unit-norm": {"decoder": "unit_norm"}},

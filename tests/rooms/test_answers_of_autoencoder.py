@@ -573,7 +573,7 @@ def little(tmp_path_factory):
     made.settings[ROOM] |= {
         "warm_ups": [],
         "warm_up_lambdas": [],
-        "units": [],
+        "unit_factors": [],
         "variants": {},
         "variant_methods": [],
     }

@@ -379,7 +379,7 @@ def test_methods_are_named_by_what_they_are():
 
 
 def test_names_hold_no_sign():
-    methods = section(lambdas=[1e-6], plane={"sizes": [-1.0, 0.5], "rates": [-0.1, 1e6]}, units=[1e-6]).names()
+    methods = section(lambdas=[1e-6], plane={"sizes": [-1.0, 0.5], "rates": [-0.1, 1e6]}, unit_factors=[1e-6]).names()
     assert {"lambda-1e-06", "units-1e-06", "size-minus-1-rate-minus-0.1", "size-0.5-rate-1e06"} <= set(methods)
 
 
@@ -427,7 +427,7 @@ def test_a_run_depends_on_its_method_and_on_what_all_share():
         methods=other_methods,
         lambdas=[0.001],
         warm_ups=[10],
-        units=[10.0],
+        unit_factors=[10.0],
         plane={"sizes": [0.0], "rates": [1.0]},
         seeds=[3, 4],
         few_seeds=1,
@@ -456,7 +456,7 @@ def test_whether_its_weights_are_kept_is_part_of_a_run():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"units": [1.0000001, 1.0000002]}, "units must differ in their first six digits"),
+        ({"unit_factors": [1.0000001, 1.0000002]}, "unit_factors must differ in their first six digits"),
         ({"plane": {"sizes": [1.0000001, 1.0000002]}}, "plane.sizes must differ in their first six digits"),
         ({"plane": {"rates": [0.1, 0.10000001]}}, "plane.rates must differ in their first six digits"),
         (
@@ -474,7 +474,7 @@ def test_settings_that_would_mix_up_runs_are_refused(changes, message):
     ("changes", "missing"),
     [
         ({}, set()),
-        ({"units": []}, {"where_it_lands"}),
+        ({"unit_factors": []}, {"where_it_lands"}),
         ({"plane": {"sizes": [], "rates": [0.1]}}, {"autoencoder_plane"}),
         ({"plane": {"sizes": [0.1], "rates": []}}, {"autoencoder_plane"}),
     ],

@@ -21,9 +21,6 @@ from experiments.scale import ROOMS, load
 
 SMOKE = load("config/smoke.yaml")
 
-CLASHING = {"sparse_autoencoder": {"units"}}
-"""Keys of a section that are keys of its methods too, so that without dots they are refused for these methods."""
-
 
 def requests(room, *arguments):
     return command_line.parse(scale, room, arguments=["--config", "config/smoke.yaml", *arguments])
@@ -72,7 +69,7 @@ def test_every_key_is_an_option():
 def test_every_option_that_the_help_lists_is_understood(room):
     section = SMOKE.section(room)
     for flag, text in command_line._described(section):
-        if not flag.endswith(".KEY") and flag[2:] not in CLASHING.get(room, ()):
+        if not flag.endswith(".KEY"):
             value = re.search(r"\(now (.*)\)$", text)[1]
             assert parse(room, flag, value).settings == section, flag
             assert parse(room, f"{flag}={value}").settings == section, flag
@@ -116,7 +113,7 @@ def test_a_method_of_a_variant_is_chosen_by_its_name():
 def test_generated_methods_are_chosen_by_their_names():
     for name in ("warm-up-2.lambda-0.001", "units-0.1", "size-0.5-rate-0"):
         assert parse("sparse_autoencoder", "--method", name).output.parts[-2] == name
-    request = parse("sparse_autoencoder", "--units", "[2.5]", "--method", "units-2.5")
+    request = parse("sparse_autoencoder", "--unit-factors", "[2.5]", "--method", "units-2.5")
     assert request.settings.all_methods()["units-2.5"].units == 2.5
     assert request.output.parts[2] == "trials"
 
@@ -170,10 +167,7 @@ def names_twice(room):
 
 
 @pytest.mark.parametrize("room", ROOMS)
-def test_a_key_of_a_section_is_none_of_its_methods(room, request):
-    if room in CLASHING:
-        reason = "the section's key units should have another name: --units is refused for methods that have it"
-        request.applymarker(pytest.mark.xfail(reason=reason, strict=True))
+def test_a_key_of_a_section_is_none_of_its_methods(room):
     assert names_twice(room) == set()
 
 
@@ -184,7 +178,7 @@ def test_a_name_without_dots_never_means_two_things():
         taken = {*type(section).model_fields, *section.choices(), "config", "seed", "output", "threads", "overwrite"}
         for method in (section.methods if "methods" in type(section).model_fields else {}).values():
             names = {*type(method).model_fields}
-            assert names & taken <= CLASHING.get(room, set())
+            assert names & taken == set()
             options = {name for rule in known_rules() for name in command_line._options_of(rule)}
             assert options & (names | taken) <= {"method", "epochs"}
 

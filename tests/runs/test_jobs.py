@@ -241,7 +241,7 @@ def test_only_figures_whose_runs_a_scale_has_are_drawn():
     values = read("config/smoke.yaml")
     every = captions("sparse_autoencoder", "figures")
     assert drawn(Settings(**values), "sparse_autoencoder") == every
-    values["sparse_autoencoder"]["units"] = []
+    values["sparse_autoencoder"]["unit_factors"] = []
     assert set(every) - set(drawn(Settings(**values), "sparse_autoencoder")) == {"where_it_lands"}
     values["sparse_autoencoder"]["plane"]["rates"] = []
     assert set(every) - set(drawn(Settings(**values), "sparse_autoencoder")) == {"where_it_lands", "autoencoder_plane"}

@@ -385,7 +385,7 @@ def test_no_number_in_a_list_is_infinite_or_no_number(path, values, number):
         ("sparse_autoencoder.variant_lambdas", [1.0000001, 1.0000002], "variant_lambdas must differ in their first"),
         ("sparse_autoencoder.warm_ups", [5, 5], "each value may stand once, but 5 is repeated"),
         ("sparse_autoencoder.warm_ups", [0], "warm_ups.0: Input should be greater than 0"),
-        ("sparse_autoencoder.units", [0.0], "units.0: Input should be greater than 0"),
+        ("sparse_autoencoder.unit_factors", [0.0], "unit_factors.0: Input should be greater than 0"),
         ("sparse_autoencoder.few_seeds", 0, "few_seeds: Input should be greater than or equal to 1"),
         ("sparse_autoencoder.every_seed", ["softadpt"], "every_seed: softadpt is no method; known are softadapt, soft"),
         ("sparse_autoencoder.variant_methods", ["none"], "variant_methods: none is no method; known are softadapt, "),
