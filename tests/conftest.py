@@ -1,5 +1,7 @@
 """Fixtures of all tests: made data, tiny settings, and how many trials the faults are given."""
 
+import sys
+
 import pytest
 import torch
 import yaml
@@ -22,6 +24,14 @@ def pytest_addoption(parser):
 @pytest.fixture(autouse=True)
 def _one_thread():
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _no_open_figures():
+    """Close a test's figures: Matplotlib warns of many open ones, which is an error in whichever test comes next."""
+    yield
+    if (pyplot := sys.modules.get("matplotlib.pyplot")) is not None:
+        pyplot.close("all")
 
 
 @pytest.fixture

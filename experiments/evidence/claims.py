@@ -21,6 +21,7 @@ from experiments.evidence.specifications import (
     verdict,
 )
 from experiments.evidence.statistics import Estimate, holm_factors
+from experiments.evidence.summaries import columns_of
 from experiments.evidence.tables import write_table
 from experiments.runs.errors import UserError, run_main
 from experiments.scale import ROOMS, Settings
@@ -76,18 +77,13 @@ def _without_bound(claim: Claim, findings: Mapping[str, Any]) -> Verdict:
 
 
 def _fact(claim: Claim, findings: Mapping[str, Any]) -> Estimate:
-    estimate: Estimate = getattr(findings[claim.room], claim.measurement)(**next(iter(claim.measure.values())))
+    estimate: Estimate = getattr(findings[claim.room], claim.measurement)(**claim.arguments)
     return estimate
 
 
 def _columns(estimate: Estimate) -> dict[str, object]:
-    return {
-        "measured": estimate.value,
-        "measured_low": estimate.low,
-        "measured_high": estimate.high,
-        "observations": estimate.count,
-        "failed_runs": "" if estimate.failed is None else str(estimate.failed),
-    }
+    failed = "" if estimate.failed is None else str(estimate.failed)
+    return {**columns_of("measured", estimate), "observations": estimate.count, "failed_runs": failed}
 
 
 def _row(

@@ -51,7 +51,7 @@ def numbers(settings: Settings) -> dict[str, Any]:
 
 
 def _quoted(claims: pd.DataFrame) -> dict[str, dict[str, Any]]:
-    """What sentences quote of each claim, by its id."""
+    """The columns of the ledger that the manuscript quotes, by claim id."""
     estimate = ["measured", "measured_low", "measured_high", "observations", "failed_runs"]
     columns = [*estimate, "specifications", "lowest", "highest", "verdict", "reading"]
     return {row["id"]: {key: row.get(key) for key in columns} for row in claims.to_dict("records")}

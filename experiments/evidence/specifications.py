@@ -22,7 +22,7 @@ Option = str | int
 
 
 class Choice(Strict):
-    """What the paper leaves open, and the defensible options. The first one belongs to the main specification."""
+    """A choice that the paper leaves open, with its defensible options. The first option is the main specification's."""
 
     open: str
     options: Annotated[dict[Option, str | float], Field(min_length=2)]
@@ -80,6 +80,11 @@ class Claim(Strict):
         """Name of the measurement in the room's ``findings.py``; empty for a claim that nothing measures."""
         return next(iter(self.measure), "").partition(".")[2]
 
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Arguments of the measurement, without the options."""
+        return next(iter(self.measure.values()), {})
+
 
 class Ledger(Strict):
     """All claims, and the choices that they are open to."""
@@ -121,7 +126,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What all cells of a claim say together.
+    """The verdict on a claim, from all its cells.
 
     Attributes:
         word: ``supported``, ``contradicted``, ``hinges``, ``undecided``, ``not testable`` or ``artefact``.
@@ -154,13 +159,13 @@ def cells(claim: Claim, choices: Mapping[str, Choice], findings: Any) -> tuple[l
         The cells, those with the same numbers counted once, and the number of combinations that were not run.
     """
     assert claim.bound is not None, claim.id
-    measure, arguments = getattr(findings, claim.measurement), claim.measure[f"{claim.room}.{claim.measurement}"]
+    measure = getattr(findings, claim.measurement)
     found: dict[tuple[float | None, ...], Cell] = {}
     not_run = 0
     for number, combination in enumerate(itertools.product(*(choices[name].options for name in claim.over))):
         options = dict(zip(claim.over, combination, strict=True))
         try:
-            estimate = measure(**arguments, **options)
+            estimate = measure(**claim.arguments, **options)
         except NotRun:
             not_run += 1
             continue
@@ -189,19 +194,18 @@ def corrected(measured: Sequence[Cell], factor: float) -> list[Cell]:
 
 def verdict(measured: Sequence[Cell]) -> Verdict:
     """Sum up the cells of a claim."""
-    sides = {side: [cell for cell in measured if cell.decision == side] for side in ("supports", "contradicts")}
-    decided = [cell for cell in measured if cell.decision != "undecided"]
+    decided = [cell.decision for cell in measured if cell.decision != "undecided"]
     if not decided:
         return Verdict("undecided", "undecided")
-    if all(sides.values()):
+    if len(set(decided)) == 2:
         return Verdict("hinges", hinge(measured))
-    word = "supported" if sides["supports"] else "contradicted"
+    word = "supported" if decided[0] == "supports" else "contradicted"
     count = "" if len(decided) == len(measured) else f" in {len(decided)} of {len(measured)}"
     return Verdict(word, word + count)
 
 
 def hinge(measured: Sequence[Cell]) -> str:
-    """What a verdict hinges on: the smallest set of choices whose options tell supporting from contradicting cells.
+    """Name the smallest set of choices whose options tell the supporting cells from the contradicting ones.
 
     Several sets of that size are joined by *or*; if more than two choices are needed, the shares are given instead.
     """

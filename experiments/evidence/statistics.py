@@ -93,9 +93,8 @@ def mean_over_seeds(values: np.ndarray | Sequence[float]) -> Estimate:
     values = np.asarray(values, dtype=float)
     if len(values) == 0:
         return NO_ESTIMATE
-    mean = float(values.mean())
-    low, high = (mean - width, mean + width) if (width := _half_width(values)) else (float("nan"), float("nan"))
-    return Estimate(mean, low, high, len(values), tuple(values.tolist()))
+    mean, width = float(values.mean()), _half_width(values)
+    return Estimate(mean, mean - width, mean + width, len(values), tuple(values.tolist()))
 
 
 def ratio_over_seeds(ratios: np.ndarray | Sequence[float]) -> Estimate:
@@ -109,11 +108,11 @@ def ratio_over_seeds(ratios: np.ndarray | Sequence[float]) -> Estimate:
 
 
 def _half_width(values: np.ndarray) -> float:
-    """Half the width of Student's t interval of a mean; 0 where there is none."""
+    """Half the width of Student's t interval of a mean; NaN where there is none."""
     from scipy import stats
 
     if len(values) < 2 or np.ptp(values) == 0:
-        return 0.0
+        return float("nan")
     error = values.std(ddof=1) / np.sqrt(len(values))
     return float(stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * error)
 
@@ -141,8 +140,14 @@ def over_halves(values: np.ndarray | Sequence[float]) -> Estimate:
     ordered = np.sort(np.asarray(values, dtype=float))
     if np.isnan(ordered).any() or len(ordered) < 3:
         return NO_ESTIMATE
-    median = float(ordered[(len(ordered) - 1) // 2 : len(ordered) // 2 + 1].mean())
-    return Estimate(median, float(ordered[1]), float(ordered[-2]), len(ordered), tuple(ordered.tolist()), "halves")
+    return Estimate(
+        float(np.median(ordered)),
+        float(ordered[1]),
+        float(ordered[-2]),
+        len(ordered),
+        tuple(ordered.tolist()),
+        "halves",
+    )
 
 
 def share(successes: np.ndarray) -> Estimate:
@@ -158,7 +163,7 @@ def share(successes: np.ndarray) -> Estimate:
 
 
 def decide(kind: str, bound: float, estimate: Estimate) -> tuple[Decision, float]:
-    """What an estimate says about a rule, and the p value behind it.
+    """Decide whether an estimate supports or contradicts a rule; return that and its p value.
 
     Args:
         kind: ``above``, ``below`` or ``within``.

@@ -1,4 +1,4 @@
-"""What the descent sweeps say: every method at settings chosen on a half of the starts, judged on the other half."""
+"""Tables and measurements of the descent. Settings are chosen on a half of the starts and judged on the other half."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -23,6 +23,9 @@ from experiments.gradient_descent.settings import (
 )
 
 QUARTILES = (0.25, 0.5, 0.75)
+
+BETAS: Mapping[str, str | float] = {"default": DEFAULT_BETA, "best": "best", "zero": 0.0}
+"""Option of the choice ``beta`` -> what `Sweep.chosen` takes."""
 
 COMPONENTWISE = "component_steps"
 """Name, in rows, of plain descent with a step size for every component."""
@@ -307,15 +310,13 @@ class Findings:
             if step_size == "own":
                 return None  # the scale of the weights is that of the step
             method = f"{method}_sums_to_one"
-        number: str | float = {"default": DEFAULT_BETA, "zero": 0.0}.get(beta, beta)
-        return sweep.scores(method, tuned, step_size, number)
+        return sweep.scores(method, tuned, step_size, BETAS[beta])
 
     def against_component_steps(self, *, function: str, tuned: str, beta: str) -> Estimate | None:
         """Steps of loss-weighted SoftAdapt over those of plain descent with a constant step size for every component."""
         sweep = self.sweep(function, "fixed")
         starts = sweep.starts_of(COMPONENTWISE)
-        number: str | float = {"default": DEFAULT_BETA, "zero": 0.0}.get(beta, beta)
-        ours = sweep.scores("loss_weighted", tuned, "own", number, starts)
+        ours = sweep.scores("loss_weighted", tuned, "own", BETAS[beta], starts)
         return ratio_over_halves(ours, sweep.scores(COMPONENTWISE, tuned, "own", 0.0, starts))
 
     @cached_property

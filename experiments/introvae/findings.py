@@ -8,7 +8,14 @@ import pandas as pd
 
 from experiments.evidence.reading import Runs
 from experiments.evidence.statistics import NO_ESTIMATE, Estimate, Failed, NotRun, mean_over_seeds
-from experiments.evidence.summaries import at_epochs, by_method_and_epoch, failure, methods_of, training_rows
+from experiments.evidence.summaries import (
+    at_epochs,
+    by_method_and_epoch,
+    failure,
+    mean_of_all,
+    methods_of,
+    training_rows,
+)
 from experiments.introvae.settings import IntroVAESettings
 
 LOSSES = ("reconstruction",)
@@ -103,9 +110,7 @@ class Findings:
         reported = self.rows[self.rows["epoch"] == self.settings.report_epochs[report]]
         values = reported.pivot_table(index="seed", columns="method", values=f"{part}_{measure}")
         values = values.reindex(index=self.settings.seeds, columns=[ours, theirs])
-        if values.isna().any(axis=None):
-            return NO_ESTIMATE
-        return mean_over_seeds((values[ours] - values[theirs]).to_numpy())
+        return mean_of_all(values[ours] - values[theirs])
 
     def _softadapt(self, weights: str) -> str:
         """Name of SoftAdapt with two or three adapted weights."""

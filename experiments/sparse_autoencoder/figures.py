@@ -170,13 +170,7 @@ def _places(axes: Axes, findings: Findings, methods: list[str], yardstick: str) 
     axes.set(xscale="log", xlim=(0.55, 1.9), ylim=(len(methods) - 0.5, -0.5))
     axes.set_xticks([0.6, 0.8, 1.0, 1.25, 1.6], ["0.6", "0.8", "1", "1.25", "1.6"])
     axes.minorticks_off()
-    axes.set_xlabel(f"error over fixed $\\lambda$'s at equal {_short(yardstick)}", fontsize=7)
-
-
-def _short(yardstick: str) -> str:
-    return {"active_share": "share of active units", "l1": "L1 norm", "l1_decoder": "L1 x decoder", "hoyer": "Hoyer"}[
-        yardstick
-    ]
+    axes.set_xlabel(f"error over fixed $\\lambda$'s at equal {YARDSTICKS[yardstick]}", fontsize=7)
 
 
 def schedule_or_adaptivity(runs: Runs) -> plt.Figure:
@@ -231,18 +225,18 @@ def where_it_lands(runs: Runs) -> plt.Figure:
             estimate = findings.prediction(setting=setting)
         except NotRun:
             continue
-        units = setting.startswith("units-")
-        ours = setting if units else findings.trained(setting)[0]
+        units = setting == "main" or setting.startswith("units-")
+        ours = setting if setting.startswith("units-") else findings.trained(setting)[0]
         reached = float(findings.at(ours)["test_l1"].mean())
         if estimate is None or math.isnan(estimate.value):
             continue
         predicted = reached / estimate.value
         ends += [reached, predicted]
         axes.plot(predicted, reached, "o" if units else "D", color=BLUE if units else VERMILION, markersize=4.5)
-        label = f"x {setting.removeprefix('units-')}" if units else setting
+        label = setting.replace("units-", "x ")
         offset, side = ((7, -6), "left") if units else ((-7, 2), "right")
         axes.annotate(label, (predicted, reached), offset, textcoords="offset points", fontsize=6, ha=side)
-    low, high = (min(ends) / 1.5, max(ends) * 1.8) if ends else (1, 10)
+    low, high = (min(ends) / 1.5, max(ends) * 2.5) if ends else (1, 10)
     axes.plot([low, high], [low, high], color="0.5", linewidth=0.8)
     axes.fill_between([low, high], [low / 1.25, high / 1.25], [low * 1.25, high * 1.25], color="0.92", zorder=0)
     axes.set(xscale="log", yscale="log", xlim=(low, high), ylim=(low, high))

@@ -1,4 +1,4 @@
-"""What the autoencoder runs say: the optimal lambda by several criteria, the curve of fixed lambdas, and who lies on it."""
+"""Tables and measurements of the autoencoder: the optimal lambda by several criteria, and errors at equal sparsity."""
 
 import math
 from collections.abc import Sequence
@@ -9,12 +9,14 @@ import numpy as np
 import pandas as pd
 
 from experiments.evidence.reading import Runs
-from experiments.evidence.statistics import NO_ESTIMATE, Estimate, NotRun, mean_over_seeds, ratio_over_seeds
+from experiments.evidence.statistics import NO_ESTIMATE, Estimate, NotRun, ratio_over_seeds
 from experiments.evidence.summaries import (
     DIVERGED,
     at_epochs,
     by_method_and_epoch,
+    columns_of,
     failure,
+    mean_of_all,
     methods_of,
     training_rows,
 )
@@ -138,10 +140,10 @@ class Findings:
     @cached_property
     def tuned_lambda(self) -> str:
         """The fixed method with the highest mean PCC on validation digits at the last epoch, if no run of it diverged."""
-        return fixed_lambda(math.exp(self._best_by_pcc("")))
+        return fixed_lambda(self._best_by_pcc(""))
 
     def _best_by_pcc(self, variant: str) -> float:
-        """Logarithm of the lambda with the highest mean PCC on validation digits.
+        """The lambda with the highest mean PCC on validation digits.
 
         Raises:
             NotRun: if the variant has no fixed lambdas.
@@ -156,7 +158,7 @@ class Findings:
             raise UserError(
                 "sparse_autoencoder.lambdas: every fixed lambda has a run that diverged; choose another grid"
             )
-        return math.log(max(sound, key=sound.__getitem__))
+        return max(sound, key=sound.__getitem__)
 
     def optimal_lambda(self, criterion: str, ours: str, variant: str = "") -> np.ndarray:
         """Logarithm (seeds,) of the lambda that is optimal by a criterion; NaN where the grid does not reach it.
@@ -169,7 +171,7 @@ class Findings:
         table = self.at(ours)
         seeds = table.index.to_list()
         if criterion == "best_pcc":
-            return np.full(len(seeds), self._best_by_pcc(variant))
+            return np.full(len(seeds), math.log(self._best_by_pcc(variant)))
         if criterion.startswith("pcc_82_at_"):
             epoch = int(criterion.rpartition("_")[2])
             if epoch not in self.settings.report_epochs:
@@ -223,7 +225,7 @@ class Findings:
             return failed
         at = self.optimal_lambda(optimal_lambda, ours, variant)
         reference = self.reference(at, "test_pcc", table.index.to_list(), epoch, variant)
-        return _mean_of_all(self.at(ours, epoch)["test_pcc"].to_numpy() - reference)
+        return mean_of_all(self.at(ours, epoch)["test_pcc"] - reference)
 
     def place(self, method: str, yardstick: str, variant: str = "", warm: int = 0) -> pd.Series:
         """Test error of a method over that of fixed lambdas of equal sparsity, by seed; below 1 is better.
@@ -334,7 +336,7 @@ class Findings:
         ours = self.at(in_units(float(units)))["test_pcc"]
         if failed := failure(self.rows, "above", in_units(float(units)), SOFTADAPT):
             return failed
-        return _mean_of_all((ours - theirs.reindex(ours.index)).to_numpy())
+        return mean_of_all(ours - theirs.reindex(ours.index))
 
     def knob(self, *, range: str) -> Estimate | None:
         """Span of the test error over exponents, over its span over sharpnesses; both are logarithms of ratios."""
@@ -367,26 +369,21 @@ class Findings:
         table = by_method_and_epoch(last, measures).drop(columns="epoch")
         table.insert(1, "group", [self._group(method) for method in table["method"]])
         for yardstick in YARDSTICKS:
-            ratios = [self._place(method, yardstick) for method in table["method"]]
-            for suffix in ("", "_low", "_high"):
-                values = [getattr(ratio, suffix.removeprefix("_") or "value") for ratio in ratios]
-                table[f"error_at_equal_{yardstick}{suffix}"] = values
+            places = [
+                columns_of(f"error_at_equal_{yardstick}", self._place(name, yardstick)) for name in table["method"]
+            ]
+            table = table.join(pd.DataFrame(places))
         return table
 
-    def _variant(self, method: str) -> tuple[str, str]:
-        """The variant of a method, empty for the main settings, and the name that it has there."""
-        variant, _, rest = method.partition(".")
-        return (variant, rest) if variant in self.settings.variants else ("", method)
-
     def _group(self, method: str) -> str:
-        variant, name = self._variant(method)
+        variant, name = self.settings.variant_of(method)
         rule = self.settings.methods.get(name)
         group = group_of(name) if name.startswith(LAMBDA) or (rule and not rule.replays) else "control"
         return f"{variant}: {group}" if variant else group
 
     def _place(self, method: str, yardstick: str) -> Estimate:
         """A method's place beside the fixed lambdas of its variant; none for those, which draw the curve."""
-        variant, name = self._variant(method)
+        variant, name = self.settings.variant_of(method)
         if name.startswith(LAMBDA):
             return NO_ESTIMATE
         return ratio_over_seeds(self.place(method, yardstick, variant).to_numpy())
@@ -429,8 +426,3 @@ def _crossing(x: np.ndarray, y: np.ndarray, level: float) -> float:
         if low <= level <= high and low < high:
             return float(x[k] + (level - y[k]) / (y[k + 1] - y[k]) * (x[k + 1] - x[k]))
     return math.nan
-
-
-def _mean_of_all(values: np.ndarray) -> Estimate:
-    """Mean over seeds. No estimate unless every run has a value: others must not speak for a run without one."""
-    return NO_ESTIMATE if np.isnan(values).any() else mean_over_seeds(values)

@@ -20,6 +20,9 @@ from experiments.runs.room import (
 LAMBDA = "lambda-"
 """Start of the name of every method with a fixed lambda."""
 
+WARM_UP = "warm-up-"
+"""Start of the name of every method whose lambda rises."""
+
 TRAINING = ("hidden_units", "batch_size", "learning_rate", "decoder")
 """Settings that a variant may change."""
 
@@ -36,7 +39,7 @@ def fixed_lambda(value: float) -> str:
 
 def warm_up(epochs: int, value: float) -> str:
     """Name of the method whose lambda rises to this value over so many epochs."""
-    return f"warm-up-{epochs}.{fixed_lambda(value)}"
+    return f"{WARM_UP}{epochs}.{fixed_lambda(value)}"
 
 
 def in_units(factor: float) -> str:
@@ -189,9 +192,14 @@ class SparseAutoencoderSettings(Section):
 
     def training(self, name: str) -> dict[str, Any]:
         """The settings `TRAINING` of a method: those of its variant, where that changes them."""
-        variant = self.variants.get(name.partition(".")[0])
-        changed = {} if variant is None else variant.model_dump(exclude_none=True)
+        variant, _ = self.variant_of(name)
+        changed = self.variants[variant].model_dump(exclude_none=True) if variant else {}
         return {key: getattr(self, key) for key in TRAINING} | changed
+
+    def variant_of(self, name: str) -> tuple[str, str]:
+        """The variant of a method, empty for the main settings, and the name that the method has there."""
+        variant, _, rest = name.partition(".")
+        return (variant, rest) if variant in self.variants else ("", name)
 
     def choices(self) -> dict[str, list[str]]:
         """A run trains one method."""
@@ -199,7 +207,7 @@ class SparseAutoencoderSettings(Section):
 
     def seeds_of(self, name: str) -> list[int]:
         """All seeds for the main comparison and its controls, the first few for others."""
-        thorough = name in self.every_seed or name.startswith((LAMBDA, "warm-up-"))
+        thorough = name in self.every_seed or name.startswith((LAMBDA, WARM_UP))
         return self.seeds if thorough else self.seeds[: self.few_seeds]
 
     def by_seeds(self) -> dict[tuple[int, ...], list[str]]:
