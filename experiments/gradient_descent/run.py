@@ -5,7 +5,7 @@ Every start x step size x beta of a sweep is one trajectory in float64:
     x <- x - eta * sum_k a_k grad f_k(x)
 
 The weights a_k sum to the number of components, so that plain descent (a_k = 1) and SoftAdapt take steps of the same
-scale, or to 1. The step eta is fixed, or Barzilai and Borwein's (1988) first one, <s, s> / <s, y> for the last
+scale, or to 1; at the first step, where no rate of change is known yet, they are all 1. The step eta is fixed, or Barzilai and Borwein's (1988) first one, <s, s> / <s, y> for the last
 displacement s and the change y of the weighted gradient, clipped to [barzilai_borwein_lowest, eta]; where <s, y> <= 0 the
 upper bound is taken (Birgin, Martinez and Raydan 2000), and the first step is the lower bound. With the step rule
 ``frozen_secant`` both gradients of the change y have the weights of this step.

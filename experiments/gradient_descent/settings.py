@@ -25,8 +25,8 @@ class Method(NamedTuple):
     Attributes:
         size: exponent of the losses in the weights, 0 for equation 3 and 1 for equation 4; None for the unweighted sum.
         normalize: whether the rates of change are normalised (section 3.1.3).
-        sums_to_one: whether the weights sum to 1, as the equations have it; else to the number of components, so that
-            plain descent and SoftAdapt take steps of one scale.
+        sums_to_one: whether the weights sum to 1 from the second step on, as the equations have it; else to the number
+            of components, so that plain descent and SoftAdapt take steps of one scale.
     """
 
     size: float | None

@@ -8,6 +8,7 @@ comparable: the mean squared error per pixel, and the sparsity of the code by se
 import hashlib
 import math
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -54,7 +55,8 @@ def run(request: Request) -> None:
     settings, name = request.settings, request.variant["method"]
     method = settings.all_methods()[name]
     training = settings.training(name)
-    schedule = _replayed_weights(request, method.replays)
+    steps = -(-settings.train_images // training["batch_size"])
+    schedule = _replayed_weights(request, method.replays, settings.epochs * steps)
     replayed: dict[str, Any] = (
         {} if schedule is None else {"schedule": hashlib.sha256(schedule.numpy().tobytes()).hexdigest()[:16]}
     )
@@ -79,7 +81,6 @@ def run(request: Request) -> None:
     unit_norm = training["decoder"] == "unit_norm"
     if unit_norm:
         model.normalize_decoder()
-    steps = -(-len(train) // training["batch_size"])
     source = f"sparse_autoencoder.methods.{name}.weighting"
     balance = build(method.weighting, COMPONENTS, source, steps, model.encoder.parameters(), schedule)
     optimizer = torch.optim.Adam([*model.parameters(), *balance.parameters()], training["learning_rate"], fused=True)
@@ -97,7 +98,9 @@ def run(request: Request) -> None:
         batch_size=training["batch_size"],
     )
     if settings.is_replayed(name):
-        loop.samples.setdefault(WEIGHTS, torch.full((settings.epochs * steps, len(COMPONENTS)), math.nan))
+        kept = loop.samples.get(WEIGHTS, torch.empty(0, len(COMPONENTS)))
+        loop.samples[WEIGHTS] = torch.full((settings.epochs * steps, len(COMPONENTS)), math.nan)
+        loop.samples[WEIGHTS][: len(kept)] = kept  # fewer rows where a finished run goes on to more epochs
     with loop.running(), _denormals_as_zero():
         for epoch in loop.epochs():
             for batch in loop.batches():
@@ -209,26 +212,31 @@ def hoyer_sparsity(code: Tensor) -> Tensor:
 
     Source: Hoyer 2004, Journal of Machine Learning Research 5:1457, section 3.1.
     """
-    root = math.sqrt(code.shape[1])
-    quotient = code.abs().sum(1) / code.norm(dim=1).clamp(min=torch.finfo(code.dtype).tiny)
+    root, tiny = math.sqrt(code.shape[1]), torch.finfo(code.dtype).tiny
+    code = code / code.abs().amax(1, keepdim=True).clamp(min=tiny)  # squares of small activations would vanish
+    quotient = code.abs().sum(1) / code.norm(dim=1).clamp(min=tiny)
     return torch.where(quotient > 0, (root - quotient) / (root - 1), 1.0)
 
 
-def _replayed_weights(request: Request, method: str) -> Tensor | None:
+def _replayed_weights(request: Request, method: str, steps: int) -> Tensor | None:
     """The weights (steps, 2) of every step of the run that this one replays; None where it replays none.
 
     Raises:
-        UserError: if that run is not there.
+        UserError: if that run is not there, is damaged, or took another number of steps.
     """
     if not method:
         return None
     seed = request.settings.seed_replayed(request.variant["method"], request.seed)
     path = run_folder(request.scale.scale, request.room, method, seed) / "samples.npz"
+    remedy = f"python -m experiments.{request.room} --method {method} --seed {seed}"
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            return torch.from_numpy(arrays[WEIGHTS])
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+            weights = torch.from_numpy(arrays[WEIGHTS])
+    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(f"{path}: no weights to replay; run first: {remedy}") from error
+    if weights.shape != (steps, len(COMPONENTS)):
         raise UserError(
-            f"{path}: no weights to replay; run first: python -m experiments.{request.room} --method {method} "
-            f"--seed {seed}"
-        ) from error
+            f"{path}: holds the weights of {len(weights)} steps, and this run takes {steps}; give both runs the same "
+            "epochs, train_images and batch_size"
+        )
+    return weights

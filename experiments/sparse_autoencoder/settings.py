@@ -164,6 +164,11 @@ class SparseAutoencoderSettings(Section):
                 raise ValueError(f"methods.{name}.replays: {method.replays} must be another method that replays none")
             if method.replays and not set(self.seeds_of(name)) <= set(self.seeds_of(method.replays)):
                 raise ValueError(f"methods.{name}: replays {method.replays}, which must train from the same seeds")
+            if method.replays and len(self.seeds_of(name)) < 2:
+                raise ValueError(
+                    f"methods.{name}: replays the run of another seed, and there is one seed; give two, or remove the "
+                    f"method ({name}: null)"
+                )
         if self.train_images + self.validation_images > 60000:
             raise ValueError("train_images and validation_images exceed the 60000 training digits")
         return self

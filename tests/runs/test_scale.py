@@ -423,6 +423,12 @@ def test_no_number_in_a_list_is_infinite_or_no_number(path, values, number):
             ["softadapt-yoked"],
             "methods.softadapt-yoked: replays softadapt, which must train from the same seeds",
         ),
+        (
+            "sparse_autoencoder.seeds",
+            [10],
+            "methods.softadapt-yoked: replays the run of another seed, and there is one seed; give two, or remove the "
+            "method (softadapt-yoked: null)",
+        ),
         ("gradient_descent.plane_sizes", [0.0], "plane_sizes: 0 is the original rule and 1 the loss-weighted one"),
         ("gradient_descent.plane_sizes", [1.0, 2.0], "plane_sizes: 0 is the original rule and 1 the loss-weighted one"),
         ("gradient_descent.plane_sizes", [2.0, 2.0], "each value may stand once, but 2.0 is repeated"),
