@@ -216,12 +216,12 @@ def test_a_committed_file_is_traced_by_the_summary_kept_with_it(analysed, monkey
 
 
 @pytest.mark.parametrize(
-    "name", ["results/reference/full-part/tables/niqe_collapse.csv", "results/reference/full-part/claims.csv"]
+    "name", ["results/reference/full/tables/niqe_collapse.csv", "results/reference/full/claims.csv"]
 )
 def test_the_committed_reference_can_be_traced(name):
     """To the runs of its summary: all of them where the file does not say, else those that it says."""
     chain = trace(name)
-    summary = json.loads(Path("results/reference/full-part/provenance.json").read_text())
+    summary = json.loads(Path("results/reference/full/provenance.json").read_text())
     rooms = summary.get("files", {}).get(name, {}).get("runs", summary["commits"])
     assert [group["experiment"] for group in chain["runs"]] == list(rooms)
     for group in chain["runs"]:

@@ -278,7 +278,9 @@ def test_a_replay_takes_the_weights_of_the_next_seed_step_by_step(
 def test_a_replay_of_another_length_is_refused(train):
     replayed_run(train, 11)
     for words in (["--epochs", "6", "--report-epochs", "[1, 2, 3, 6]"], ["--batch-size", "64"]):
-        with pytest.raises(UserError, match=r"samples\.npz: holds the weights of 24 steps, and this run takes \d+; give"):
+        with pytest.raises(
+            UserError, match=r"samples\.npz: holds the weights of 24 steps, and this run takes \d+; give"
+        ):
             train("softadapt-yoked", *LIVELY, *words)
 
 
