@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator
 
 from experiments.evidence import reading
 from experiments.evidence.specifications import Choice, Claim, load_ledger
@@ -37,7 +37,8 @@ def specification_curves(settings: Settings, room: str) -> plt.Figure:
         options = _options(claim, found, ledger.choices)
         top, bottom = part.subplots(2, 1, sharex=True, height_ratios=[1.0, 0.09 * len(options)])
         _curve(top, claim, found)
-        top.set_title(f"{claim.id}\n{_wrapped(verdicts[claim.id], 44)}", fontsize=7)
+        part.suptitle(_wrapped(claim.statement, 64), fontsize=6.5)
+        top.set_title(_wrapped(verdicts[claim.id], 44), fontsize=6.5, fontweight="bold")
         _matrix(bottom, found, options)
     handles = [plt.Line2D([], [], marker="o", linestyle="", color=color, markersize=3) for color in COLORS.values()]
     figure.legend(handles, list(COLORS), loc="outside lower center", ncols=3)
@@ -62,10 +63,11 @@ def _curve(axes: Axes, claim: Claim, found: pd.DataFrame) -> None:
         lowest, highest = lowest / 1.1, highest * 1.1
         axes.set_yscale("log")
         if highest / lowest < 30:
+            steps = MaxNLocator(6, steps=[1, 2, 5, 10]).tick_values(lowest, highest)
             axes.yaxis.set_major_locator(
-                LogLocator(subs=(1.0, 2.0, 5.0) if highest / lowest > 4 else (1.0, 1.2, 1.5, 8.0))
+                LogLocator(subs=(1.0, 2.0, 5.0)) if highest / lowest > 4 else FixedLocator(steps)
             )
-            axes.yaxis.set_minor_formatter(NullFormatter())
+            axes.minorticks_off()
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     else:
         margin = 0.06 * (highest - lowest) or 1.0  # where nothing but the bound has a place

@@ -7,6 +7,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator
 
 from experiments.evidence.reading import Runs
 from experiments.evidence.specification_curve import specification_curves
@@ -148,6 +149,10 @@ def _plane(axes: Axes, findings: Findings, means: pd.DataFrame, methods: list[st
             "SoftAdapt", place, (-6, -14), textcoords="offset points", fontsize=7, color=VERMILION, ha="right"
         )
     axes.set(xscale="log", yscale="log", xlabel=f"{YARDSTICKS[yardstick]} (less is sparser)")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.minorticks_off()
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
 def _places(axes: Axes, findings: Findings, methods: list[str], yardstick: str) -> None:
@@ -167,10 +172,12 @@ def _places(axes: Axes, findings: Findings, methods: list[str], yardstick: str) 
     axes.axvspan(1 / 1.05, 1.05, color="0.9", zorder=0)
     axes.axvline(1.0, color=BLACK, linewidth=0.8, linestyle=":")
     axes.set_yticks(range(len(methods)), methods, fontsize=6)
-    axes.set(xscale="log", xlim=(0.55, 1.9), ylim=(len(methods) - 0.5, -0.5))
-    axes.set_xticks([0.6, 0.8, 1.0, 1.25, 1.6], ["0.6", "0.8", "1", "1.25", "1.6"])
+    left, right = axes.get_xlim()
+    axes.set(xscale="log", xlim=(min(0.6, left), max(1.7, right)), ylim=(len(methods) - 0.5, -0.5))
+    axes.xaxis.set_major_locator(FixedLocator([0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.6, 2.0, 3.0, 5.0]))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.minorticks_off()
-    axes.set_xlabel(f"error over fixed $\\lambda$'s at equal {YARDSTICKS[yardstick]}", fontsize=7)
+    axes.set_xlabel(f"error over fixed $\\lambda$ at equal\n{YARDSTICKS[yardstick]}", fontsize=7)
 
 
 def schedule_or_adaptivity(runs: Runs) -> plt.Figure:
