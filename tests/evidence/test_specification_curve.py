@@ -23,7 +23,7 @@ CHOICES = {
 
 
 def claim(name, rule=None, over=("step_size", "warm_up"), room="made", headline=True):
-    entry = {"id": name, "family": "ours", "where": "here", "statement": "It is so.", "unit": "metres"}
+    entry = {"id": name, "family": "ours", "where": "here", "statement": f"It is so ({name}).", "unit": "metres"}
     return entry | {
         "measure": {f"{room}.length": {}},
         "over": list(over),
@@ -129,9 +129,10 @@ def test_options_that_are_numbers_are_found_beside_claims_without_the_choice(dra
 def test_the_title_is_the_ledgers_verdict(draw):
     """Not one of the curve's own: the correction of the whole family is in it."""
     long = "hinges on several choices: supported in 14, contradicted in 6 of 20"
-    top, _ = draw([claim("a")], FOUR, {"a": long}).axes
-    name, *lines = top.get_title().split("\n")
-    assert (name, " ".join(lines)) == ("a", long)
+    figure = draw([claim("a")], FOUR, {"a": long})
+    lines = figure.axes[0].get_title().split("\n")
+    assert " ".join(lines) == long
+    assert figure.subfigs[0].get_suptitle() == "It is so (a)."
     assert max(map(len, lines)) <= 44
 
 
@@ -147,8 +148,8 @@ def test_only_headline_claims_of_the_room_with_several_specifications_are_drawn(
     ]
     rows = [each | {"id": name} for name in ("a", "quiet", "elsewhere", "b", "c") for each in FOUR]
     figure = draw(claims, [*rows, row("single", "own", 10, 1.0, U)])
-    titles = [axes.get_title().split("\n")[0] for axes in figure.axes if axes.get_title()]
-    assert titles == ["a", "b", "c"]
+    titles = [part.get_suptitle() for part in figure.subfigs if part.axes]
+    assert titles == ["It is so (a).", "It is so (b).", "It is so (c)."]
     assert len(figure.subfigs) == 4  # two rows of two, the last one empty
     assert [text.get_text() for text in figure.legends[0].get_texts()] == [S, C, U]
 
