@@ -123,7 +123,9 @@ def judged_by(settings: Settings, claims: list[Claim]) -> list[Claim]:
 
 
 def answered(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows of a ledger without the claims of which no specification was run."""
+    """The rows of a ledger without the claims of which no specification was run; all of none."""
+    if table.empty:
+        return table
     return table[(table["specifications"] > 0) | (table["not_run"] == 0)].reset_index(drop=True)
 
 
@@ -175,7 +177,10 @@ def main() -> None:
     command = reading.command_line("claims", "Measure and judge the claims of paper/claims.yaml.", parts=("findings",))
     with command.recorded():
         table = write(command.settings, reading.findings_of(command.settings))
-    print(table[["id", "measured", "measured_low", "measured_high", "reading"]].to_string(index=False))
+    if table.empty:
+        print(f"{LEDGER}: no claim is about the rooms of the scale {command.settings.scale}")
+    else:
+        print(table[["id", "measured", "measured_low", "measured_high", "reading"]].to_string(index=False))
 
 
 if __name__ == "__main__":

@@ -2,10 +2,11 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from experiments.evidence import manuscript, reading
+from experiments.evidence import claims, manuscript, reading
 from experiments.runs.errors import UserError
 from experiments.scale import ROOMS
 
@@ -35,3 +36,15 @@ def test_help_loads_neither_statistics_nor_plots(module):
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "usage:" in result.stdout
+
+
+def test_the_ledger_of_a_scale_that_no_claim_is_about_is_empty(tmp_path, monkeypatch, capsys):
+    scale = tmp_path / "judge.yaml"
+    scale.write_text(f"scale: judge\nbase: {Path('config/smoke.yaml').resolve()}\nonly: [digit_classifier]\n")
+    (tmp_path / "paper").symlink_to(Path("paper").resolve())
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["claims", "--config", str(scale)])
+    claims.main()
+    assert "no claim is about the rooms of the scale judge" in capsys.readouterr().out
+    assert Path("results/judge/claims.csv").exists()
+    assert Path("results/judge/specifications.csv").read_text().startswith("id,")
