@@ -8,6 +8,7 @@ import types
 from pathlib import Path
 
 import forked
+import pandas as pd
 import pytest
 import torch
 import yaml
@@ -140,3 +141,26 @@ def test_the_readme_is_short():
 def test_the_summary_of_the_readme_has_at_most_ten_rows():
     summary = re.search(r"<!-- claims: begin -->(.*?)<!-- claims: end -->", Path("README.md").read_text(), re.DOTALL)[1]
     assert 1 <= len(re.findall(r"^\| (?!---)", summary, re.MULTILINE)) - 1 <= 10
+
+
+def test_the_table_of_celeba_holds_the_committed_numbers():
+    text = Path("experiments/introvae/README.md").read_text(encoding="utf-8")
+    cells = [[cell.strip(" `|") for cell in line.split(" | ")] for line in text.splitlines() if line.startswith("| ")]
+    header = cells.index(["", "fixed", "softadapt", "softadapt-three"])
+    shown = {name: values for name, *values in cells[header + 2 : header + 7]}
+    committed = {}
+    for scale in ("celeba-10k", "celeba-10k-three"):
+        for part in ("held_out", "methods"):
+            table = pd.read_csv(f"results/reference/{scale}/tables/introvae_{part}.csv").set_index("method")
+            for method, rows in table.groupby(level=0):
+                committed.setdefault(method, {}).update(rows.iloc[-1])
+    for place, method in enumerate(("fixed", "softadapt", "softadapt-three")):
+        run = committed[method]
+        assert float(shown["held-out PSNR, dB"][place]) == round(run["psnr"], 2)
+        assert float(shown["distance of samples from held-out images (sliced Wasserstein)"][place]) == round(
+            run["prior_swd"], 3
+        )
+        assert float(shown["pooled NIQE of samples"][place]) == round(run["prior_niqe"], 2)
+        divergences = [float(value) for value in shown["KL of real images / of samples, nats"][place].split("/")]
+        assert divergences == [round(run["kl_real"]), round(run["kl_sampled"])]
+        assert shown["verdict of the run"][place] == run["verdict"]
