@@ -149,9 +149,9 @@ def test_the_table_of_celeba_holds_the_committed_numbers():
     header = cells.index(["", "fixed", "softadapt", "softadapt-three"])
     shown = {name: values for name, *values in cells[header + 2 : header + 7]}
     committed = {}
-    for scale in ("celeba-10k", "celeba-10k-three"):
+    for folder in ("celeba-10k", "celeba-10k-three"):
         for part in ("held_out", "methods"):
-            table = pd.read_csv(f"results/reference/{scale}/tables/introvae_{part}.csv").set_index("method")
+            table = pd.read_csv(f"results/reference/{folder}/tables/introvae_{part}.csv").set_index("method")
             for method, rows in table.groupby(level=0):
                 committed.setdefault(method, {}).update(rows.iloc[-1])
     for place, method in enumerate(("fixed", "softadapt", "softadapt-three")):
