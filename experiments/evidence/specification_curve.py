@@ -14,6 +14,9 @@ from experiments.evidence.specifications import Choice, Claim, load_ledger
 from experiments.evidence.style import BLUE, VERMILION, WIDTH, plt
 from experiments.scale import Settings
 
+CURVE, LINE = 2.2, 0.08
+"""Height of a curve with its title, and of a line of options, in inches."""
+
 COLORS = {"supports": BLUE, "contradicts": VERMILION, "undecided": "0.6"}
 
 
@@ -22,20 +25,20 @@ def specification_curves(settings: Settings, room: str) -> plt.Figure:
     ledger = load_ledger()
     verdicts = reading.claims_of(reading.results(settings) / "claims.csv").set_index("id")["reading"]
     table = reading.specifications_of(reading.results(settings) / "specifications.csv")
-    drawn = []
+    drawn: list[tuple[Claim, pd.DataFrame, list[tuple[str, str]]]] = []
     for claim in ledger.claims:
         found = table[table["id"] == claim.id].sort_values("measured", kind="stable")
         if claim.room == room and claim.headline and len(found) > 1:
-            drawn.append((claim, found))
-    rows = max(1, math.ceil(len(drawn) / 2))
-    figure = plt.figure(figsize=(WIDTH, 3.9 * rows))
+            drawn.append((claim, found, _options(claim, found, ledger.choices)))
+    longest = [max(len(options) for *_, options in drawn[k : k + 2]) for k in range(0, len(drawn), 2)]
+    heights = [CURVE + LINE * count for count in longest] or [CURVE]
+    figure = plt.figure(figsize=(WIDTH, sum(heights)))
     if not drawn:
         figure.text(0.5, 0.5, "no headline claim has several specifications at this scale", ha="center")
         return figure
-    grid = figure.subfigures(rows, 2, squeeze=False)
-    for part, (claim, found) in zip(grid.flat, drawn, strict=False):
-        options = _options(claim, found, ledger.choices)
-        top, bottom = part.subplots(2, 1, sharex=True, height_ratios=[1.0, 0.09 * len(options)])
+    grid = figure.subfigures(len(heights), 2, squeeze=False, height_ratios=heights)
+    for part, (claim, found, options) in zip(grid.flat, drawn, strict=False):
+        top, bottom = part.subplots(2, 1, sharex=True, height_ratios=[CURVE, 1.6 * LINE * len(options)])
         _curve(top, claim, found)
         part.suptitle(_wrapped(claim.statement, 64), fontsize=6.5)
         top.set_title(_wrapped(verdicts[claim.id], 44), fontsize=6.5, fontweight="bold")
@@ -84,7 +87,7 @@ def _curve(axes: Axes, claim: Claim, found: pd.DataFrame) -> None:
     for each in bounds:
         axes.axhline(each, color="0.3", linestyle=":", linewidth=0.8)
     axes.set_ylim(lowest, highest)
-    axes.set_ylabel(_wrapped(claim.unit, 34), fontsize=6)
+    axes.set_ylabel(_wrapped(claim.unit, 27), fontsize=5.5)
     axes.tick_params(labelsize=6)
 
 

@@ -126,8 +126,8 @@ def _claims(ledgers: Mapping[str, Path]) -> pd.DataFrame:
     for column in ("unit", "failed_runs"):
         claims[column] = claims[column].astype(object).fillna("") if column in claims else ""
     claims["measured"] += (" (" + claims["unit"] + ")").where(claims["measured"] != "", "")
-    diverged = "runs that diverged: " + claims["failed_runs"].astype(str)
-    claims["measured"] = claims["measured"].mask(claims["failed_runs"] != "", diverged)
+    failed = "failed runs: " + claims["failed_runs"].astype(str)
+    claims["measured"] = claims["measured"].mask(claims["failed_runs"] != "", failed)
     return claims
 
 

@@ -315,7 +315,7 @@ def test_what_was_not_measured_has_an_empty_cell(documents):
 def test_runs_that_diverged_are_named_where_there_is_no_number(documents):
     absent = dict.fromkeys(("measured", "measured_low", "measured_high"), float("nan"))
     ledger = made_ledger(**{"vae-niqe-column": absent | {"failed_runs": "ours 1 of 5"}})
-    assert "| runs that diverged: ours 1 of 5 | artefact |" in reference.room_claims({"made": ledger}, "niqe_collapse")
+    assert "| failed runs: ours 1 of 5 | artefact |" in reference.room_claims({"made": ledger}, "niqe_collapse")
 
 
 def test_only_the_shown_scale_changes_the_readme(analysed, monkeypatch):
