@@ -17,8 +17,8 @@ from experiments.scale import Settings
 
 MANUSCRIPT = Path("paper/paper.typ")
 
-FULL = reading.REFERENCE / "full" / "claims.csv"
-"""The ledger of the full scale, which stands beside the manuscript's own where it is committed."""
+FULL = ("full", "introvae-rivals")
+"""The scales with more runs, whose committed ledgers stand beside the manuscript's own. They share no claim."""
 
 
 def numbers(settings: Settings) -> dict[str, Any]:
@@ -28,13 +28,14 @@ def numbers(settings: Settings) -> dict[str, Any]:
     folders = sorted(path.parent for path in (reading.results(settings) / "runs").glob("*/*/*/provenance.json"))
     runs = [reading.read_provenance(folder) for folder in folders]
     machines = " and ".join(sorted({reading.machine_name(run) for run in runs}))
+    larger = [path for scale in FULL if (path := reading.REFERENCE / scale / "claims.csv").exists()]
     paper = claims[claims["family"] == "paper"]
     quoted = [findings.numbers() for findings in reading.findings_of(settings).values() if hasattr(findings, "numbers")]
     found: dict[str, Any] = {
         "scale": settings.scale,
         "settings": settings.model_dump(mode="json"),
         "claims": _quoted(claims),
-        "full": _quoted(reading.claims_of(FULL)) if FULL.exists() else {},
+        "full": {name: row for path in larger for name, row in _quoted(reading.claims_of(path)).items()},
         "headlines": [claim.id for claim in load_ledger().claims if claim.headline],
         "verdicts": {"paper": Counter(paper["verdict"])}
         | {"paper_claims": len(paper), "our_claims": len(claims) - len(paper)},

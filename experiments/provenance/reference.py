@@ -19,7 +19,7 @@ from experiments.runs.jobs import captions, drawn
 from experiments.runs.validation import read_yaml
 from experiments.scale import ROOMS, Settings
 
-SHOWN_SCALES = ("full", "laptop")
+SHOWN_SCALES = ("full", "introvae-rivals", "laptop")
 """The scales whose claims the READMEs show. A claim is that of the first one that judges it."""
 
 README = Path("README.md")
