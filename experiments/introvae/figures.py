@@ -112,7 +112,7 @@ def introvae_course(runs: Runs) -> plt.Figure:
     history["gap"] = history["kl_sampled"] - history["kl_real"]
     panels = [
         ("kl_real", "KL of real images, nats"),
-        ("gap", "KL of samples less that of real"),
+        ("gap", "KL, samples less real"),
         ("reconstruction", "scaled $L_{AE}$"),
         ("beyond_margin_share", "share beyond the margin"),
         ("gradient_norm_encoder", "gradient norm, encoder"),

@@ -12,7 +12,7 @@ import synthetic
 from scipy import stats
 from synthetic import SEEDS
 
-from experiments.evidence import reading
+from experiments.evidence import manuscript, reading
 from experiments.evidence.tables import write_table
 
 
@@ -245,3 +245,10 @@ def test_the_manuscript_quotes_the_full_scale_beside_its_own(scale):
     numbers = adapter.numbers(settings)
     assert numbers["full"] == numbers["claims"]
     assert numbers["full"]["descent"]["reading"] == "supported in 1 of 2"
+
+
+def test_no_claim_stands_in_two_of_the_larger_ledgers():
+    """The manuscript would show that of the last."""
+    ledgers = [Path("results/reference", scale, "claims.csv") for scale in manuscript.FULL]
+    claims = [name for path in ledgers for name in reading.claims_of(path)["id"]]
+    assert len(claims) == len(set(claims)) > 30
