@@ -102,17 +102,19 @@ def summary_of_claims(ledgers: Mapping[str, Path]) -> str:
     headlines = {claim.id for claim in load_ledger().claims if claim.headline}
     shown = claims[claims["id"].isin(headlines)]
     shown = shown.assign(claim=shown["statement"].where(shown["family"] == "paper", "*Ours:* " + shown["statement"]))
-    table = markdown(shown[["claim", "measured", "reading"]].rename(columns={"reading": "verdict"}))
+    columns = {"claim": "claim", "measured": "main specification", "range": "all", "reading": "verdict"}
+    table = markdown(shown[list(columns)].rename(columns=columns))
     links = ", ".join(f"[{scale}]({(reading.REFERENCE / scale / 'claims.md').as_posix()})" for scale in ledgers)
     return f"Of {len(paper)} claims of the paper: {counts}.\n\n{table}\nAll claims, by scale: {links}.\n"
 
 
 def room_claims(ledgers: Mapping[str, Path], room: str) -> str:
-    """The claims of one room as its README shows them: whose, statement, measurement and verdict."""
+    """The claims of one room as its README shows them: whose, statement, measurements and verdict."""
     claims = _claims(ledgers)
     rooms = {claim.id: claim.room for claim in load_ledger().claims}
     own = claims[claims["id"].map(rooms) == room]
-    columns = {"family": "whose", "statement": "claim", "measured": "measured", "reading": "verdict"}
+    columns = {"family": "whose", "statement": "claim", "measured": "main specification"}
+    columns |= {"range": "all", "reading": "verdict"}
     return markdown(own[list(columns)].rename(columns=columns))
 
 
@@ -123,6 +125,9 @@ def _claims(ledgers: Mapping[str, Path]) -> pd.DataFrame:
     order = {claim.id: position for position, claim in enumerate(load_ledger().claims)}
     claims = claims.sort_values("id", key=lambda ids: ids.map(order), kind="stable").reset_index(drop=True)
     claims["measured"] = readable(claims[["measured", "measured_low", "measured_high"]])["measured"]
+    several = claims["lowest"] < claims["highest"]
+    claims["range"] = [f"{low:.3g} to {high:.3g}" for low, high in claims[["lowest", "highest"]].to_numpy(float)]
+    claims["range"] = claims["range"].where(several, "")
     for column in ("unit", "failed_runs"):
         claims[column] = claims[column].astype(object).fillna("") if column in claims else ""
     claims["measured"] += (" (" + claims["unit"] + ")").where(claims["measured"] != "", "")

@@ -223,6 +223,7 @@ def made_ledger(path="made.csv", **changes):
             word = text = claim.kind
         row = {"id": claim.id, "family": claim.family, "where": claim.where, "statement": claim.statement}
         row |= {"measured": 1.25, "measured_low": 1.2, "measured_high": 1.3, "failed_runs": "", "unit": claim.unit}
+        row |= {"lowest": 1.0, "highest": 1.5}
         if claim.kind == "not testable":
             row |= dict.fromkeys(("measured", "measured_low", "measured_high"), float("nan"))
         rows.append(row | {"verdict": word, "reading": text} | changes.get(claim.id, {}))
@@ -266,12 +267,12 @@ def test_the_readme_counts_the_papers_claims_and_shows_the_headlines(documents):
     assert numbers[1:] == sorted(numbers[1:], reverse=True)
     headlines = [claim for claim in load_ledger().claims if claim.headline]
     lines = [line for line in text.splitlines() if line.startswith("| ")]
-    assert lines[:2] == ["| claim | measured | verdict |", "| --- | --- | --- |"]
+    assert lines[:2] == ["| claim | main specification | all | verdict |", "| --- | --- | --- | --- |"]
     assert len(lines) == 2 + len(headlines)
     for line, claim in zip(lines[2:], headlines, strict=True):
         statement = claim.statement if claim.family == "paper" else f"*Ours:* {claim.statement}"
         row = claims.set_index("id").loc[claim.id]
-        assert line == f"| {statement} | 1.25 [1.2, 1.3] ({claim.unit}) | {row['reading']} |"
+        assert line == f"| {statement} | 1.25 [1.2, 1.3] ({claim.unit}) | 1 to 1.5 | {row['reading']} |"
 
 
 def test_the_readme_counts_none_of_our_claims_with_the_papers(documents):
@@ -287,9 +288,9 @@ def test_the_readme_of_a_room_lists_its_claims(documents):
     assert text.splitlines() == [
         "before",
         reference.RESULTS[0],
-        "| whose | claim | measured | verdict |",
-        "| --- | --- | --- | --- |",
-        f"| paper | {claim.statement} | 1.25 [1.2, 1.3] ({claim.unit}) | artefact |",
+        "| whose | claim | main specification | all | verdict |",
+        "| --- | --- | --- | --- | --- |",
+        f"| paper | {claim.statement} | 1.25 [1.2, 1.3] ({claim.unit}) | 1 to 1.5 | artefact |",
         reference.RESULTS[1],
         "after",
     ]
@@ -309,13 +310,21 @@ def test_a_room_lists_the_claims_of_both_families_and_no_other_rooms(documents, 
 def test_what_was_not_measured_has_an_empty_cell(documents):
     absent = dict.fromkeys(("measured", "measured_low", "measured_high"), float("nan"))
     ledger = made_ledger(**{"sae-cost": absent | {"reading": "undecided"}})
-    assert " |  | undecided |\n" in reference.room_claims({"made": ledger}, "step_cost")
+    assert " |  | 1 to 1.5 | undecided |\n" in reference.room_claims({"made": ledger}, "step_cost")
+
+
+def test_a_single_specification_has_no_range(documents):
+    for ends in ({"lowest": 1.25, "highest": 1.25}, dict.fromkeys(("lowest", "highest"), float("nan"))):
+        ledger = made_ledger(**{"vae-niqe-column": ends})
+        assert ") |  | artefact |" in reference.room_claims({"made": ledger}, "niqe_collapse")
 
 
 def test_runs_that_diverged_are_named_where_there_is_no_number(documents):
     absent = dict.fromkeys(("measured", "measured_low", "measured_high"), float("nan"))
     ledger = made_ledger(**{"vae-niqe-column": absent | {"failed_runs": "ours 1 of 5"}})
-    assert "| failed runs: ours 1 of 5 | artefact |" in reference.room_claims({"made": ledger}, "niqe_collapse")
+    assert "| failed runs: ours 1 of 5 | 1 to 1.5 | artefact |" in reference.room_claims(
+        {"made": ledger}, "niqe_collapse"
+    )
 
 
 def test_only_the_shown_scale_changes_the_readme(analysed, monkeypatch):
