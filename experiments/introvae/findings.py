@@ -1,5 +1,6 @@
 """What the IntroVAE runs say: reconstructions by epoch, how runs ended, and differences between methods."""
 
+from collections import Counter
 from collections.abc import Hashable
 from dataclasses import replace
 from functools import cached_property
@@ -51,6 +52,12 @@ def chosen(methods: pd.DataFrame) -> Hashable | None:
     return None if near.empty else near["validation_swd"].idxmin()
 
 
+def _counted(verdicts: pd.Series) -> str:
+    """Verdicts of runs with their numbers, the most frequent first, as ``trained 3, order inverted 2``; one alone without."""
+    counts = Counter(verdicts).most_common()
+    return counts[0][0] if len(counts) == 1 else ", ".join(f"{verdict} {count}" for verdict, count in counts)
+
+
 class Findings:
     """Tables and measurements of IntroVAE.
 
@@ -84,7 +91,7 @@ class Findings:
         ends = by_method_and_epoch(last, [*measures, "train_seconds"])
         if "margin" in self.rows:
             ends.insert(2, "margin", ends["method"].map(last.groupby("method")["margin"].mean()))
-        verdicts = last.groupby("method", sort=False)["verdict"].agg(lambda column: ", ".join(sorted(set(column))))
+        verdicts = last.groupby("method", sort=False)["verdict"].agg(_counted)
         ends["verdict"] = ends["method"].map(verdicts)
         if "validation_swd" in ends:
             rules = ends["method"].map(lambda method: self.settings.methods[method].encoder["rule"])

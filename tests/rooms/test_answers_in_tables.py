@@ -125,7 +125,7 @@ def test_how_introvae_ended(scale):
     assert rows["verdict"].to_dict() == {
         "fixed": "trained",
         "softadapt": "trained",
-        "equal": "no adversary, trained",
+        "equal": "trained 4, no adversary 1",
     }
     # KL of 20 and one more a seed
     assert rows.loc["equal", [*measures, "train_seconds"]].tolist() == [17, 0.3, 8, 22, 40, 0.5, 30]
