@@ -328,10 +328,11 @@ class Findings:
         """Expected steps (halves,) with an exponent and a sharpness, at the best fixed step size."""
         return self.sweep(function, "fixed").scores(of_size(size), "expected", "own", beta)
 
-    def knob(self, *, function: str, range: str) -> Estimate | None:
+    def knob(self, *, function: str, range: str, lowest: float = -math.inf) -> Estimate | None:
         """Span of the expected steps over exponents, over their span over sharpnesses; both are logarithms of ratios.
 
-        Where no start arrives the expected steps are infinite; as if one had arrived counts in their place.
+        Exponents below `lowest` are left out. Where no start arrives the expected steps are infinite; as if one had
+        arrived counts in their place.
         """
         sizes = [0.0, 1.0] if range == "paper" else self.plane_sizes
         betas = [0.0, DEFAULT_BETA] if range == "paper" else list(self.settings.betas)
@@ -339,7 +340,7 @@ class Findings:
             raise NotRun
         spans = []
         for values in (
-            [self.plane(function, size, DEFAULT_BETA) for size in sizes],
+            [self.plane(function, size, DEFAULT_BETA) for size in sizes if size >= lowest],
             [self.plane(function, 1.0, beta) for beta in betas],
         ):
             finite = np.minimum(values, len(self.sweep(function, "fixed").starts) / 2 * self.settings.max_steps)

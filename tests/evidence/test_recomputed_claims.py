@@ -229,6 +229,7 @@ CLAIMS = {
         judged("rosenbrock-fixed", "loss_weighted", 0.1) / judged("rosenbrock-fixed", "loss_weighted", 0.0)
     ),
     "gd-knob": descent_knob,
+    "gd-knob-from-zero": descent_knob,  # whose main specification has the exponents 0 and 1
     "gd-component-steps": over_component_steps,
     "sae-train-loss": lambda: loss_ratio("train"),
     "sae-validation-loss": lambda: loss_ratio("validation"),

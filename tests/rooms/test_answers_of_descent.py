@@ -336,6 +336,12 @@ def test_knob_of_the_whole_range(found):
     assert over_halves(found.knob(function="rosenbrock", range="whole"), *knobs)
 
 
+def test_knob_without_the_lowest_exponents(found):
+    """Of 0, 1 and 2 at beta 0.1 the first is left out."""
+    knobs = [span(NONE_ARRIVES, one) / span(200, 30, one) for one in WEIGHTED]
+    assert over_halves(found.knob(function="rosenbrock", range="whole", lowest=0.5), *knobs)
+
+
 def test_knob_without_any_span_of_the_sharpness_is_large_and_with_none_at_all_zero(scale):
     assert over_halves(fresh(scale).knob(function="beale", range="whole"), 0, 0, 0, 0)
     samples_of(scale, "beale-fixed")["steps_loss_weighted"][:, 0] = 250
