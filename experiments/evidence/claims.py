@@ -123,7 +123,7 @@ def judged_by(settings: Settings, claims: list[Claim]) -> list[Claim]:
 
 
 def answered(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows of a ledger without the claims of which no specification was run; all of none."""
+    """The rows of a ledger without the claims of which no specification was run. An empty ledger stays empty."""
     if table.empty:
         return table
     return table[(table["specifications"] > 0) | (table["not_run"] == 0)].reset_index(drop=True)

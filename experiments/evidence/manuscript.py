@@ -17,7 +17,7 @@ from experiments.scale import Settings
 
 MANUSCRIPT = Path("paper/paper.typ")
 
-FULL = ("full", "introvae-rivals")
+LARGER = ("full", "introvae-rivals")
 """The scales with more runs, whose committed ledgers stand beside the manuscript's own. They share no claim."""
 
 
@@ -28,7 +28,7 @@ def numbers(settings: Settings) -> dict[str, Any]:
     folders = sorted(path.parent for path in (reading.results(settings) / "runs").glob("*/*/*/provenance.json"))
     runs = [reading.read_provenance(folder) for folder in folders]
     machines = " and ".join(sorted({reading.machine_name(run) for run in runs}))
-    larger = [path for scale in FULL if (path := reading.REFERENCE / scale / "claims.csv").exists()]
+    larger = [path for scale in LARGER if (path := reading.REFERENCE / scale / "claims.csv").exists()]
     paper = claims[claims["family"] == "paper"]
     quoted = [findings.numbers() for findings in reading.findings_of(settings).values() if hasattr(findings, "numbers")]
     found: dict[str, Any] = {

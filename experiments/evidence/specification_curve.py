@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator
+from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator
 
 from experiments.evidence import reading
 from experiments.evidence.specifications import Choice, Claim, load_ledger
@@ -71,7 +71,7 @@ def _curve(axes: Axes, claim: Claim, found: pd.DataFrame) -> None:
                 LogLocator(subs=(1.0, 2.0, 5.0)) if highest / lowest > 4 else FixedLocator(steps)
             )
             axes.minorticks_off()
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_major_formatter("{x:g}")
     else:
         margin = 0.06 * (highest - lowest) or 1.0  # where nothing but the bound has a place
         lowest, highest = lowest - margin, highest + margin

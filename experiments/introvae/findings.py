@@ -1,4 +1,4 @@
-"""What the IntroVAE runs say: reconstructions by epoch, how runs ended, and differences between methods."""
+"""Tables and measurements of IntroVAE: reconstructions by epoch, how runs ended, and differences between methods."""
 
 from collections import Counter
 from collections.abc import Hashable

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from experiments.evidence import lineage, reading, rows
+from experiments.evidence.manuscript import LARGER
 from experiments.evidence.specifications import load_ledger
 from experiments.evidence.tables import markdown, readable
 from experiments.runs.errors import UserError, run_main
@@ -19,7 +20,7 @@ from experiments.runs.jobs import captions, drawn
 from experiments.runs.validation import read_yaml
 from experiments.scale import ROOMS, Settings
 
-SHOWN_SCALES = ("full", "introvae-rivals", "laptop")
+SHOWN_SCALES = (*LARGER, "laptop")
 """The scales whose claims the READMEs show. A claim is that of the first one that judges it."""
 
 README = Path("README.md")
@@ -125,9 +126,8 @@ def _claims(ledgers: Mapping[str, Path]) -> pd.DataFrame:
     order = {claim.id: position for position, claim in enumerate(load_ledger().claims)}
     claims = claims.sort_values("id", key=lambda ids: ids.map(order), kind="stable").reset_index(drop=True)
     claims["measured"] = readable(claims[["measured", "measured_low", "measured_high"]])["measured"]
-    several = claims["lowest"] < claims["highest"]
-    claims["range"] = [f"{low:.3g} to {high:.3g}" for low, high in claims[["lowest", "highest"]].to_numpy(float)]
-    claims["range"] = claims["range"].where(several, "")
+    ends = claims[["lowest", "highest"]].to_numpy(float)
+    claims["range"] = [f"{low:.3g} to {high:.3g}" if low < high else "" for low, high in ends]
     for column in ("unit", "failed_runs"):
         claims[column] = claims[column].astype(object).fillna("") if column in claims else ""
     claims["measured"] += (" (" + claims["unit"] + ")").where(claims["measured"] != "", "")

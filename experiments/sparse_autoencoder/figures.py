@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator
+from matplotlib.ticker import FixedLocator, LogLocator
 
 from experiments.evidence.reading import Runs
 from experiments.evidence.specification_curve import specification_curves
@@ -152,7 +152,7 @@ def _plane(axes: Axes, findings: Findings, means: pd.DataFrame, methods: list[st
     axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axes.minorticks_off()
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.set_major_formatter("{x:g}")
 
 
 def _places(axes: Axes, findings: Findings, methods: list[str], yardstick: str) -> None:
@@ -175,7 +175,7 @@ def _places(axes: Axes, findings: Findings, methods: list[str], yardstick: str) 
     left, right = axes.get_xlim()
     axes.set(xscale="log", xlim=(min(0.6, left), max(1.7, right)), ylim=(len(methods) - 0.5, -0.5))
     axes.xaxis.set_major_locator(FixedLocator([0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.6, 2.0, 3.0, 5.0]))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_major_formatter("{x:g}")
     axes.minorticks_off()
     axes.set_xlabel(f"error over fixed $\\lambda$ at equal\n{YARDSTICKS[yardstick]}", fontsize=7)
 

@@ -119,7 +119,7 @@ class Findings:
     def line(
         self, seeds: Sequence[int], columns: Sequence[str], epoch: int | None = None, variant: str = "", warm: int = 0
     ) -> tuple[np.ndarray, np.ndarray]:
-        """What fixed lambdas give, or lambdas that rise over `warm` epochs, without those of which a run diverged.
+        """Measurements of the fixed lambdas, or of lambdas that rise over `warm` epochs. A lambda with a diverged run is left out.
 
         Returns:
             Logarithms of the lambdas (L,), increasing, and the columns (L, seeds, columns).
@@ -186,7 +186,7 @@ class Findings:
     def reference(
         self, at: np.ndarray, column: str, seeds: Sequence[int], epoch: int | None = None, variant: str = ""
     ) -> np.ndarray:
-        """What a fixed lambda gives (seeds,), interpolated linearly in its logarithm `at` (seeds,).
+        """A measurement of fixed lambdas (seeds,), interpolated linearly at the logarithms `at` (seeds,).
 
         Errors are interpolated by their logarithm.
         """
@@ -389,7 +389,7 @@ class Findings:
         return ratio_over_seeds(self.place(method, yardstick, variant).to_numpy())
 
     def numbers(self) -> dict[str, Any]:
-        """What the manuscript quotes."""
+        """The numbers that the manuscript quotes, by name."""
         named = {"tuned": self.tuned_lambda, "softadapt": SOFTADAPT, "mean": f"{SOFTADAPT}-mean-error"}
         measures = ["test_mse", "test_l1", "test_active_share", "test_pcc"]
         means = {

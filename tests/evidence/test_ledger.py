@@ -169,7 +169,7 @@ def test_seeds_without_scatter_decide_nothing(scale):
 
 
 def write_ledger(settings):
-    """What the claims command leaves behind, and the file that names the headlines."""
+    """Write the ledger as the claims command does, and copy the file that names the headline claims."""
     write_table(adapter.ledger(settings, ENTRIES, CHOICES).reset_index(), reading.results(settings), "claims")
     shutil.copy(adapter.ROOT / "paper" / "claims.yaml", "paper")
 
@@ -249,6 +249,6 @@ def test_the_manuscript_quotes_the_full_scale_beside_its_own(scale):
 
 def test_no_claim_stands_in_two_of_the_larger_ledgers():
     """The manuscript would show that of the last."""
-    ledgers = [Path("results/reference", scale, "claims.csv") for scale in manuscript.FULL]
+    ledgers = [Path("results/reference", scale, "claims.csv") for scale in manuscript.LARGER]
     claims = [name for path in ledgers for name in reading.claims_of(path)["id"]]
     assert len(claims) == len(set(claims)) > 30
