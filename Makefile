@@ -3,7 +3,8 @@
 #   make reproduce    set up what is missing, then the laptop scale: tables, figures, paper, report
 #   make smoke        the same workflow on tiny budgets, in minutes
 #   make figures      redraw tables, claims and figures from the committed results/reference, without any run
-#   make test         set up what is missing, then lint, types and unit tests
+#   make test         set up what is missing, then lint, types and all tests
+#   make unit-test    the quick tests alone: without those that run whole commands, trainings and workflows
 #   make lint         lint and types alone, of the workflow too
 #   make faults       kill, interrupt, fill disks and damage files, many times over: docs/faults.md, in about 25 minutes
 #   make mutants      break the code in 300 small ways, one at a time: do the tests notice? results/mutants.md
@@ -29,7 +30,7 @@ READY := $(VENV)/ready
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export SCALE FILE  # recipes take what a user types from the environment, where a shell does not read it as code
 
-.PHONY: setup reproduce smoke figures verify compare trace lint test integrations-test faults mutants cluster-test bench clean
+.PHONY: setup reproduce smoke figures verify compare trace lint unit-test test integrations-test faults mutants cluster-test bench clean
 
 setup: $(READY)
 
@@ -66,8 +67,11 @@ lint: $(READY)
 	.ci/lint_workflow
 	mypy
 
-test: lint
-	pytest -n $(CORES) --dist loadgroup
+unit-test: $(READY)
+	pytest -n $(CORES) --dist loadgroup -m "not whole"
+
+test: lint unit-test
+	pytest -n $(CORES) --dist loadgroup -m whole
 
 integrations-test: $(READY)
 	python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --requirement tests/integrations/requirements.lock

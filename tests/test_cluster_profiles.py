@@ -12,6 +12,8 @@ from experiments.evidence.specifications import load_ledger
 from experiments.scale import ROOMS, load, read
 from tests.cluster import compare
 
+pytestmark = pytest.mark.whole
+
 PROFILES = sorted(Path("profiles").iterdir())
 
 

@@ -17,6 +17,8 @@ from experiments import scale
 from experiments.runs import command_line
 from experiments.runs.room import Context
 
+pytestmark = pytest.mark.whole
+
 DOCUMENTS = [
     Path(name)
     for name in subprocess.run(

@@ -12,6 +12,8 @@ import yaml
 from experiments.runs.jobs import captions, drawn
 from experiments.scale import ROOMS, load, read
 
+pytestmark = pytest.mark.whole
+
 PLANNING = ["--cores", "1", "--dry-run", "--quiet", "rules", "--nolock"]
 
 

@@ -11,6 +11,8 @@ from made_data import make_celeba
 
 from experiments.scale import read
 
+pytestmark = pytest.mark.whole
+
 FOLDERS = ["it's `touch BROKEN`; touch BROKEN {brace} {} ü*", "--help"]
 
 

@@ -12,7 +12,7 @@ import yaml
 
 from experiments.scale import load, read
 
-pytestmark = pytest.mark.xdist_group("a finished scale")  # which takes time to make
+pytestmark = [pytest.mark.whole, pytest.mark.xdist_group("a finished scale")]  # which takes time to make
 
 
 def planned(checkout, *options, config="small.yaml"):

@@ -22,6 +22,8 @@ from experiments.data.__main__ import main
 from experiments.data.fetch import SourceFailed
 from experiments.runs.errors import UserError
 
+pytestmark = pytest.mark.whole
+
 
 def serve_mnist(server, folder):
     for name in mnist.CHECKSUMS:

@@ -19,6 +19,8 @@ from experiments.evidence.specifications import Ledger
 from experiments.runs.errors import UserError
 from experiments.runs.files import ROOT, write_text
 
+pytestmark = pytest.mark.whole
+
 IDENTITY = {"room": "a", "run": "b", "seed": 0, "settings": "c", "code": "d", "commit": "e", "machine": "f"}
 IDENTITY |= {"verdict": "", "train_seconds": None}
 

@@ -17,6 +17,8 @@ from docs.examples import helmholtz
 from experiments.runs.room import Context
 from experiments.weightings import relobralo
 
+pytestmark = pytest.mark.whole
+
 FOLDER = Path("docs/examples")
 LONGEST = {"helmholtz": 100}
 """Lines, where an example has more than 80."""

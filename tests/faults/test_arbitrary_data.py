@@ -13,6 +13,8 @@ from made_data import make_celeba
 
 from experiments.data import celeba, image_folder, mnist, orl_faces
 
+pytestmark = pytest.mark.whole
+
 sizes = st.integers(0, 3) | st.sampled_from([2**16, 2**31, 2**32 - 1])
 
 

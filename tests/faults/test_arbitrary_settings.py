@@ -26,6 +26,8 @@ from experiments.scale import DEFAULT, ROOMS, Settings, load
 from experiments.sparse_autoencoder import run as sparse_autoencoder
 from experiments.weightings import build
 
+pytestmark = pytest.mark.whole
+
 SMOKE = scale.read("config/smoke.yaml")
 CHECKS = {room: run.check for room in ROOMS if hasattr(run := import_module(f"experiments.{room}.run"), "check")}
 

@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from experiments.runs.errors import UserError
 from experiments.runs.folder import Run
 
+pytestmark = pytest.mark.whole
+
 CONFIG = {"experiment": "introvae", "seed": 0, "settings": {"epochs": 3, "margin": 1.0}}
 
 

@@ -18,6 +18,8 @@ from experiments.runs.room import run_folder
 from experiments.scale import Settings
 from experiments.sparse_autoencoder import run as sparse_autoencoder
 
+pytestmark = pytest.mark.whole
+
 
 def damage(path, moments):
     """Cut a file short, flip one of its bits, empty it or take it away."""

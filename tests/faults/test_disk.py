@@ -8,6 +8,8 @@ import pytest
 from processes import one_line
 from scenes import content, differences, leftovers
 
+pytestmark = pytest.mark.whole
+
 CAPACITY = 4 << 20
 """Bytes of the disks."""
 

@@ -9,6 +9,8 @@ import pytest
 from processes import one_line
 from scenes import content, differences, leftovers
 
+pytestmark = pytest.mark.whole
+
 
 def spoil_the_epoch(epoch: int, module: str, name: str) -> None:
     """Let a function of losses return NaN in every step of an epoch, also where a run is resumed in it."""

@@ -13,6 +13,8 @@ import pytest
 import yaml
 from made_data import tiny_settings
 
+pytestmark = pytest.mark.whole
+
 COPIED = ("Snakefile", "config", "experiments", "models", "softadapt", "paper", "profiles", "pyproject.toml")
 FACES = Path("data", "orl-faces", "images.npy")
 

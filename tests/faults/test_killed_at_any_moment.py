@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from scenes import RUNS, differences, leftovers
 
+pytestmark = pytest.mark.whole
+
 MOST_KILLS = 4
 """In a row, of one run."""
 

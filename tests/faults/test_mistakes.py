@@ -5,6 +5,8 @@ import pytest
 import yaml
 from processes import one_line
 
+pytestmark = pytest.mark.whole
+
 MISTAKES = {
     "a typo": (lambda v: v["introvae"].update(epohcs=3), "introvae.epohcs: unknown key, did you mean epochs?"),
     "a wrong type": (lambda v: v["introvae"].update(epochs="many"), "introvae.epochs:"),

@@ -15,6 +15,8 @@ from experiments.data.__main__ import main
 from experiments.data.fetch import SourceFailed
 from experiments.runs.errors import UserError
 
+pytestmark = pytest.mark.whole
+
 
 @pytest.fixture
 def no_network(monkeypatch):

@@ -11,6 +11,8 @@ import time
 import pytest
 from scenes import RUNS, differences, leftovers
 
+pytestmark = pytest.mark.whole
+
 CODES = {signal.SIGTERM: 75, signal.SIGINT: 130}
 
 

@@ -6,6 +6,8 @@ import pytest
 from processes import one_line
 from scenes import differences, leftovers
 
+pytestmark = pytest.mark.whole
+
 
 @pytest.mark.parametrize(
     "what", ["digit classifier", "autoencoder, GradNorm", "IntroVAE, SoftAdapt", "gradient descent"]

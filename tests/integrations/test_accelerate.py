@@ -6,6 +6,8 @@ from torch import nn
 
 from softadapt import SoftAdapt
 
+pytestmark = pytest.mark.whole
+
 accelerate = pytest.importorskip(
     "accelerate", reason="needs tests/integrations/requirements.lock: make integrations-test"
 )

@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.whole
+
 FRAMEWORKS = ("lightning", "pytorch_lightning", "transformers", "accelerate")
 
 

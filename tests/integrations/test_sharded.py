@@ -9,6 +9,8 @@ from torch.multiprocessing import spawn
 
 from softadapt import SoftAdapt
 
+pytestmark = pytest.mark.whole
+
 fsdp = pytest.importorskip("torch.distributed.fsdp", reason="torch was built without distributed")
 if not hasattr(fsdp, "fully_shard"):
     pytest.skip("this torch has no FSDP2", allow_module_level=True)

@@ -11,6 +11,8 @@ from torch.nn import functional
 
 from softadapt import SoftAdapt, module
 
+pytestmark = pytest.mark.whole
+
 pytest.importorskip("transformers", reason="needs tests/integrations/requirements.lock: make integrations-test")
 pytest.importorskip("accelerate", reason="needs tests/integrations/requirements.lock: make integrations-test")
 

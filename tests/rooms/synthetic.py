@@ -92,13 +92,14 @@ class Scale:
 
 def _write_run(folder: Path, room: str, seed: int, run: MadeRun) -> None:
     folder.mkdir(parents=True)
-    (folder / "config.yaml").write_text(yaml.safe_dump({"experiment": room, "seed": seed, "code": "made"}))
+    (folder / "config.yaml").write_text(f"experiment: {room}\nseed: {seed}\ncode: made\n")
     columns = list(dict.fromkeys(key for row in run.history for key in row)) or run.columns
     with (folder / "history.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(run.history)
-    np.savez(folder / "samples.npz", **run.samples)
+    if run.samples:
+        np.savez(folder / "samples.npz", **run.samples)
     provenance = {"commit": "c" * 40, "dirty": False, "python": "3.11", "versions": {"torch": "2"}, "system": "Linux"}
     provenance |= {"cpu": "a processor", "gpu": None, "threads": 1, "data": {}, "config_hash": "h" * 64}
     provenance |= {"times": {"total": run.seconds + 2, "train": run.seconds}}

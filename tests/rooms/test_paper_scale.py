@@ -26,6 +26,8 @@ from experiments.runs.validation import validate
 from experiments.scale import Settings, load, read
 from models.introvae import Encoder, Generator
 
+pytestmark = pytest.mark.whole
+
 PAPER = "config/paper.yaml"
 BRIGHTNESS = {0: 40, 1: 120, 2: 200}
 """Of the made images, by part: tells which part an image came from."""

@@ -25,6 +25,8 @@ from experiments.runs.errors import UserError
 from experiments.runs.folder import Run
 from experiments.scale import load
 
+pytestmark = pytest.mark.whole
+
 CPU = torch.device("cpu")
 COUNT = 2
 MARGIN = 1.45

@@ -23,7 +23,7 @@ from experiments.sparse_autoencoder import run as sparse_autoencoder
 from experiments.weightings import build
 from models.introvae import COMPONENTS
 
-pytestmark = pytest.mark.xdist_group("training")  # whose tests share runs
+pytestmark = [pytest.mark.whole, pytest.mark.xdist_group("training")]  # whose tests share runs
 
 
 class Killed(BaseException):

@@ -12,6 +12,8 @@ from softadapt import SoftAdapt
 from softadapt.module import _HOST_LIMIT
 from softadapt.ranks import mean_over_ranks
 
+pytestmark = pytest.mark.whole
+
 RANKS = 2
 STEPS = 6
 OPTIONS = {
