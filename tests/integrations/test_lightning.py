@@ -22,7 +22,10 @@ from softadapt.integrations.lightning import LossWeightMonitor
 
 BATCHES = 4
 PRECISIONS = ["32-true", "bf16-mixed", "bf16-true"]
-pytestmark = [pytest.mark.whole, pytest.mark.filterwarnings("ignore::lightning.fabric.utilities.warnings.PossibleUserWarning")]
+pytestmark = [
+    pytest.mark.whole,
+    pytest.mark.filterwarnings("ignore::lightning.fabric.utilities.warnings.PossibleUserWarning"),
+]
 
 
 def step(module, batch):

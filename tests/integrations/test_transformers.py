@@ -11,8 +11,6 @@ from torch.nn import functional
 
 from softadapt import SoftAdapt, module
 
-pytestmark = pytest.mark.whole
-
 pytest.importorskip("transformers", reason="needs tests/integrations/requirements.lock: make integrations-test")
 pytest.importorskip("accelerate", reason="needs tests/integrations/requirements.lock: make integrations-test")
 
@@ -20,6 +18,8 @@ import transformers
 from transformers import PretrainedConfig, PreTrainedModel, Trainer, TrainerCallback, TrainingArguments
 
 from softadapt.integrations.transformers import SoftAdaptCallback, SoftAdaptTrainerMixin
+
+pytestmark = pytest.mark.whole
 
 BATCH = 2
 STEPS = 8
