@@ -94,7 +94,7 @@ def test_a_command_of_the_documents_is_understood(words):
         if "profiles/slurm" in rest:
             rest = [*rest, "--executor", "local"]  # the executor for SLURM is installed on clusters only
         plan(*(word for word in rest if word != "--dry-run"))
-    elif first == "torchrun":
+    elif first in ("timeout", "torchrun"):  # what they start is a module
         understood_by_module(rest[rest.index("-m") + 1], rest[rest.index("-m") + 2 :])
     else:
         assert first == "python", f"{first}: no test knows this command"
