@@ -180,7 +180,7 @@ def decide(kind: str, bound: float, estimate: Estimate) -> tuple[Decision, float
         if side is None or estimate.failed.runs < FEWEST:
             return "undecided", float("nan")
         return ("supports" if side == kind else "contradicts"), float("nan")
-    fewest = {"fact": 0, "median": FEWEST + 1}.get(estimate.kind, FEWEST)
+    fewest = {"fact": 1, "median": FEWEST + 1}.get(estimate.kind, FEWEST)
     if not estimate.low <= estimate.high or estimate.count < fewest:
         return "undecided", float("nan")
     if kind != "within":

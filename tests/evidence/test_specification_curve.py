@@ -178,6 +178,23 @@ def test_the_bounds_of_the_rule_are_drawn_and_in_view(draw, rule, kind, lines, l
     assert top.get_yscale() == ("linear" if kind == "mean" else "log")
 
 
+@pytest.mark.parametrize(
+    ("lowest", "highest", "ticks"),
+    [
+        (0.9, 1.1, ["0.9", "1", "1.1", "1.2"]),
+        (0.4, 8.0, ["0.5", "1", "2", "5"]),
+        (0.1, 1000.0, ["0.1", "1", "10", "100", "1000"]),
+    ],
+)
+def test_ratios_have_ticks_at_round_numbers(draw, lowest, highest, ticks):
+    rows = [row("a", "own", 10, value, S, half=0.0) for value in (lowest, highest)]
+    top, _ = draw([claim("a")], rows).axes
+    low, high = top.get_ylim()
+    shown = [label.get_text() for label in top.get_yticklabels() if low <= label.get_position()[1] <= high]
+    assert shown == ticks
+    assert not top.yaxis.get_minorticklocs().size or highest / lowest > 30
+
+
 def test_what_has_no_finite_value_stands_at_the_edge(draw):
     """A method that never arrives above all, one that failed below all; neither moves the axis."""
     rows = [

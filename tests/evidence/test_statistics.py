@@ -295,6 +295,7 @@ def test_a_fact_is_no_sample():
     decision, p = decide("below", 1.0, Estimate(0.5, 0.5, 0.5, 1, kind="fact"))
     assert decision == "supports"
     assert math.isnan(p)
+    assert decide("below", 1.0, Estimate(0.5, 0.5, 0.5, 0, kind="fact"))[0] == "undecided"  # a fact about nothing
 
 
 def test_p_of_a_mean_and_of_a_ratio_is_students():
