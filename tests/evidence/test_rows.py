@@ -150,6 +150,22 @@ def test_one_table_of_all_rooms_is_worth_the_tables_of_each(settings, tmp_path):
     assert len(reading.specifications_of(tmp_path / "own" / "specifications.csv")) == 2 + 1 + 1 + 1 + 2
 
 
+def test_a_row_says_how_its_run_was_made(settings):
+    table = reading.read_rows(reading.results(settings) / "rows" / "introvae.csv")
+    row = table[(table["run"] == "equal") & (table["seed"] == "12")].iloc[0]
+    assert row[list(reading.IDENTITY)].to_dict() == {
+        "room": "introvae",
+        "run": "equal",
+        "seed": "12",
+        "settings": "h" * 16,
+        "code": "made",
+        "commit": "c" * 40,
+        "machine": "cpu a processor; threads 1; system Linux",
+        "verdict": "trained",
+        "train_seconds": "30.0",
+    }
+
+
 def test_rows_that_lack_a_run_are_one_line(settings, tmp_path):
     path = tmp_path / "results" / "made" / "rows" / "introvae.csv"
     path.write_text(
