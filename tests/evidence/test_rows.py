@@ -19,8 +19,6 @@ from experiments.evidence.specifications import Ledger
 from experiments.runs.errors import UserError
 from experiments.runs.files import ROOT, write_text
 
-pytestmark = pytest.mark.whole
-
 IDENTITY = {"room": "a", "run": "b", "seed": 0, "settings": "c", "code": "d", "commit": "e", "machine": "f"}
 IDENTITY |= {"verdict": "", "train_seconds": None}
 
@@ -183,6 +181,7 @@ def test_rows_that_lack_a_run_are_one_line(settings, tmp_path):
         reading.Runs(settings, "introvae").rows  # noqa: B018
 
 
+@pytest.mark.whole
 def test_a_scale_is_redrawn_from_its_committed_rows_alone(settings, tmp_path, monkeypatch, capsys):
     """As on a fresh clone: no run folders."""
     Path("config").mkdir()
@@ -211,6 +210,7 @@ def test_a_scale_without_committed_rows_is_one_line(settings):
         redraw.redraw(settings)
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("room", ["introvae", "sparse_autoencoder"])
 def test_figures_read_each_file_of_a_run_once(settings, room):
     made = ledger_of(LEDGER)  # which figures of specifications draw
