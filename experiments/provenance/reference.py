@@ -99,7 +99,7 @@ def summary_of_claims(ledgers: Mapping[str, Path]) -> str:
     """
     claims = _claims(ledgers)
     paper = claims[claims["family"] == "paper"]
-    counts = ", ".join(f"{count} {WORDS.get(word, word)}" for word, count in Counter(paper["verdict"]).most_common())
+    counts = ", ".join(f"{count} {words}" for words, count in Counter(map(_counted, paper.itertuples())).most_common())
     headlines = {claim.id for claim in load_ledger().claims if claim.headline}
     shown = claims[claims["id"].isin(headlines)]
     shown = shown.assign(claim=shown["statement"].where(shown["family"] == "paper", "*Ours:* " + shown["statement"]))
@@ -107,6 +107,14 @@ def summary_of_claims(ledgers: Mapping[str, Path]) -> str:
     table = markdown(shown[list(columns)].rename(columns=columns))
     links = ", ".join(f"[{scale}]({(reading.REFERENCE / scale / 'claims.md').as_posix()})" for scale in ledgers)
     return f"Of {len(paper)} claims of the paper: {counts}.\n\n{table}\nAll claims, by scale: {links}.\n"
+
+
+def _counted(claim: Any) -> str:
+    """How a claim reads in a count of verdicts: a verdict of some specifications beside undecided ones is one in part."""
+    some = (
+        claim.verdict in ("supported", "contradicted") and claim.supporting + claim.contradicting < claim.specifications
+    )
+    return f"{WORDS.get(claim.verdict, claim.verdict)}{' in part' if some else ''}"
 
 
 def room_claims(ledgers: Mapping[str, Path], room: str) -> str:

@@ -223,7 +223,7 @@ def made_ledger(path="made.csv", **changes):
             word = text = claim.kind
         row = {"id": claim.id, "family": claim.family, "where": claim.where, "statement": claim.statement}
         row |= {"measured": 1.25, "measured_low": 1.2, "measured_high": 1.3, "failed_runs": "", "unit": claim.unit}
-        row |= {"lowest": 1.0, "highest": 1.5}
+        row |= {"lowest": 1.0, "highest": 1.5, "specifications": 4, "supporting": 2, "contradicting": 2}
         if claim.kind == "not testable":
             row |= dict.fromkeys(("measured", "measured_low", "measured_high"), float("nan"))
         rows.append(row | {"verdict": word, "reading": text} | changes.get(claim.id, {}))
@@ -280,6 +280,17 @@ def test_the_readme_counts_none_of_our_claims_with_the_papers(documents):
     theirs = {claim.id: {"verdict": "contradicted"} for claim in load_ledger().claims if claim.family == "paper"}
     text = shown(documents, made_ledger(**ours, **theirs))[Path("README.md")]
     assert f"Of {len(theirs)} claims of the paper: {len(theirs)} contradicted.\n" in text
+
+
+def test_the_readme_counts_apart_what_holds_in_some_specifications_alone(documents):
+    """Two supported in all four, one in three of four, the others contradicted in one of four."""
+    whole = {"verdict": "supported", "supporting": 4, "contradicting": 0}
+    some = {"verdict": "contradicted", "supporting": 0, "contradicting": 1}
+    names = [claim.id for claim in load_ledger().claims if claim.family == "paper"]
+    verdicts = dict.fromkeys(names, some) | dict.fromkeys(names[:2], whole) | {names[2]: whole | {"supporting": 3}}
+    text = shown(documents, made_ledger(**verdicts))[Path("README.md")]
+    counts = f"{len(names) - 3} contradicted in part, 2 supported, 1 supported in part"
+    assert f"Of {len(names)} claims of the paper: {counts}.\n" in text
 
 
 def test_the_readme_of_a_room_lists_its_claims(documents):
