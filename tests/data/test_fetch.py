@@ -21,6 +21,7 @@ def test_download(server, tmp_path):
     assert (tmp_path / "file").read_bytes() == b"content"
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize(
     "path", ["/missing", "/breaks-off", "/stalls", "/no-status", "/long-line", "/cut-chunks", "/bad-length"]
 )

@@ -13,6 +13,8 @@ import pytest
 import yaml
 from scipy import stats
 
+pytestmark = pytest.mark.whole
+
 REFERENCE = Path("results/reference")
 FULL = REFERENCE / "full"
 LIMIT = 20001  # steps that a miss counts

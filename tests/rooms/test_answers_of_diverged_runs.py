@@ -375,6 +375,7 @@ def test_nothing_is_compared_with_a_baseline_that_failed(scale):
     assert rows.loc[("softadapt", 8), "psnr"] == pytest.approx(19.8)
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("manner", [nan_then, ends_before])
 def test_figures_of_the_autoencoder(scale, manner):
     """The first seed's digits are drawn, as far as there are any."""
@@ -388,6 +389,7 @@ def test_figures_of_the_autoencoder(scale, manner):
     assert figures == adapter.captions("sparse_autoencoder", "figures")
 
 
+@pytest.mark.whole
 def test_figures_of_introvae(scale):
     scale.diverge("introvae", "softadapt", 10, 1)
     for name in list(scale.runs["introvae", "softadapt", 10].samples):

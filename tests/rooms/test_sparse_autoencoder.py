@@ -194,6 +194,7 @@ def images_of(folder):
     return mnist.load(folder, "train")[0].reshape(-1, PIXELS) / 255
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("method", METHODS)
 def test_the_first_epoch_is_that_of_a_second_implementation(train, config, made_mnist, method):
     expected, _ = first_epoch(load(config).sparse_autoencoder, images_of(made_mnist), *METHODS[method])

@@ -37,6 +37,7 @@ def config(tmp_path, tiny_config):
     return path
 
 
+@pytest.mark.whole
 def test_every_pair_has_every_time_of_both_methods(config, tmp_path):
     run_room("step_cost", "--config", config, "--output", tmp_path / "run")
     history = pd.read_csv(tmp_path / "run" / "history.csv")
@@ -55,6 +56,7 @@ def test_every_pair_has_every_time_of_both_methods(config, tmp_path):
     assert gc.isenabled()
 
 
+@pytest.mark.whole
 def test_the_run_depends_on_the_sizes_of_what_it_times(config, tmp_path):
     options = ["--config", config, "--output", tmp_path / "run"]
     run_room("step_cost", *options)

@@ -65,6 +65,7 @@ def test_every_key_is_an_option():
     assert nested.variant == {"function": "beale", "step_rule": "fixed"}
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("room", ROOMS)
 def test_every_option_that_the_help_lists_is_understood(room):
     section = SMOKE.section(room)

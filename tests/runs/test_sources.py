@@ -247,6 +247,7 @@ def really_imported():
     return {case: names(map(Path, paths)) for case, paths in json.loads(result.stdout).items()}
 
 
+@pytest.mark.whole
 @pytest.mark.xdist_group("what runs import")
 @pytest.mark.parametrize("case", CASES)
 def test_what_a_run_really_imports_is_in_its_closure(really_imported, case):
