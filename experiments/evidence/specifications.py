@@ -20,12 +20,16 @@ LEDGER = "paper/claims.yaml"
 
 Option = str | int
 
+Added = Literal["", "after the runs"]
+"""Says so where a claim, or a choice with all its options but the first, was thought of after the runs."""
+
 
 class Choice(Strict):
     """A choice that the paper leaves open, with its defensible options. The first option is the main specification's."""
 
     open: str
     options: Annotated[dict[Option, str | float], Field(min_length=2)]
+    added: Added = ""
 
 
 class Claim(Strict):
@@ -45,7 +49,7 @@ class Claim(Strict):
     unit: str = ""
     figure: str = ""
     headline: bool = False
-    added: Literal["", "after the runs"] = ""
+    added: Added = ""
 
     @model_validator(mode="after")
     def _check(self) -> "Claim":

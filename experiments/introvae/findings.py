@@ -100,18 +100,16 @@ class Findings:
         return tables | {"introvae_methods": ends}
 
     def difference(
-        self, *, part: str, measure: str, report: int, weights: str = "two", theirs: str = "fixed"
+        self, *, part: str, measure: str, report: int, weights: str = "two", tuning: str = "published"
     ) -> Estimate | None:
-        """A measure at a report epoch, SoftAdapt minus another method, paired by seed.
+        """A measure at a report epoch, SoftAdapt minus fixed weights, paired by seed.
 
         No estimate if a run has no value, as NIQE has none for constant images.
 
         Raises:
             NotRun: if the scale does not train both.
         """
-        ours = self._softadapt(weights)
-        if theirs not in self.settings.methods:
-            raise NotRun
+        ours, theirs = self._softadapt(weights, tuning), self._method("fixed", tuning)
         if failed := failure(self.rows, "below" if measure == "niqe" else "above", ours, theirs):
             return failed
         reported = self.rows[self.rows["epoch"] == self.settings.report_epochs[report]]
@@ -119,14 +117,18 @@ class Findings:
         values = values.reindex(index=self.settings.seeds, columns=[ours, theirs])
         return mean_of_all(values[ours] - values[theirs])
 
-    def _softadapt(self, weights: str) -> str:
-        """Name of SoftAdapt with two or three adapted weights."""
-        name = {"two": "softadapt", "three": "softadapt-three"}[weights]
+    def _method(self, name: str, tuning: str) -> str:
+        """Name of a method with its published settings, or with those that were chosen for it by trials."""
+        name += {"published": "", "trials": "-tuned"}[tuning]
         if name not in self.settings.methods:
             raise NotRun
         return name
 
-    def without_warmup(self, *, weights: str = "two") -> Estimate | None:
+    def _softadapt(self, weights: str, tuning: str) -> str:
+        """Name of SoftAdapt with two or three adapted weights."""
+        return self._method({"two": "softadapt", "three": "softadapt-three"}[weights], tuning)
+
+    def without_warmup(self, *, weights: str = "two", tuning: str = "published") -> Estimate | None:
         """Final PSNR of SoftAdapt on held-out images.
 
         A run has failed unless its verdict is ``trained``: without an adversary, or with the order of the divergences
@@ -135,20 +137,21 @@ class Findings:
         Raises:
             NotRun: if the scale trains with a warm-up, or does not train the method.
         """
-        last = self._last(weights)
+        last = self._last(self._softadapt(weights, tuning))
         if self.settings.warmup_epochs:
             raise NotRun
         if failed := int((last["verdict"] != "trained").sum()):
             return replace(NO_ESTIMATE, failed=Failed(failed, 0, len(last), "above"))
         return mean_over_seeds(last["held_out_psnr"].to_numpy())
 
-    def order(self, *, weights: str = "two") -> Estimate | None:
+    def order(self, *, weights: str = "two", tuning: str = "published") -> Estimate | None:
         """KL of samples minus KL of real images at the last epoch, nats."""
-        last = self._last(weights)
-        if failed := failure(self.rows, "above", self._softadapt(weights)):
+        ours = self._softadapt(weights, tuning)
+        last = self._last(ours)
+        if failed := failure(self.rows, "above", ours):
             return failed
         return mean_over_seeds((last["kl_sampled"] - last["kl_real"]).to_numpy())
 
-    def _last(self, weights: str) -> pd.DataFrame:
-        """The last row of every run of SoftAdapt."""
-        return self.rows[self.rows["method"] == self._softadapt(weights)].drop_duplicates("seed", keep="last")
+    def _last(self, method: str) -> pd.DataFrame:
+        """The last row of every run of a method."""
+        return self.rows[self.rows["method"] == method].drop_duplicates("seed", keep="last")

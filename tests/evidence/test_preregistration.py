@@ -1,7 +1,7 @@
 """What decides a claim was fixed before the runs that judge it: the two commits stand apart in the history.
 
 Every run says which commit it was made with. That commit holds its own ``paper/claims.yaml``, which must have the claims
-as today's file has them, but for those that say ``added: after the runs``.
+as today's file has them, but for claims and choices that say ``added: after the runs``.
 """
 
 import json
@@ -74,8 +74,11 @@ def changes(then, today, room):
         if name not in before:
             found.append(f"{name}: is new, and does not say added: {AFTERWARDS}")
             continue
-        found += [f"{name}: {key} was changed" for key in FIXED if before[name].get(key) != claim.get(key)]
-        for choice in claim.get("over", []):
+        promised = claim | {"over": [choice for choice in claim.get("over", []) if not came_later(today, choice)]}
+        found += [
+            f"{name}: {key} was changed" for key in FIXED if (before[name].get(key) or []) != (promised.get(key) or [])
+        ]
+        for choice in promised["over"]:
             # their order counts too, as the first option makes the main specification
             one, other = (
                 list(ledger.get("choices", {}).get(choice, {}).get("options", {})) for ledger in (then, today)
@@ -83,6 +86,11 @@ def changes(then, today, room):
             if one != other:
                 found.append(f"{name}: the options of {choice} were changed")
     return found
+
+
+def came_later(ledger, choice):
+    """Whether a choice says that it was added after the runs: the promise was made without it."""
+    return ledger.get("choices", {}).get(choice, {}).get("added") == AFTERWARDS
 
 
 def rooms_of(claim):
@@ -176,7 +184,19 @@ def swapped(choices, claims):
     choices["size"]["options"] = {"two": "2", "one": "1"}
 
 
+def later(choices, claims):
+    """A choice that says that it came later."""
+    choices["age"] = {"open": "It is.", "added": AFTERWARDS, "options": {"old": "1", "new": "2"}}
+    claims[0]["over"].append("age")
+
+
+def later_in_silence(choices, claims):
+    later(choices, claims)
+    del choices["age"]["added"]
+
+
 AFTER = {
+    "a choice more": (later_in_silence, "long: over was changed"),
     "a bound": (lambda choices, claims: claims[0].update(rule={"above": 0.9}), "long: rule was changed"),
     "the kind of a rule": (lambda choices, claims: claims[0].update(rule={"below": 1.0}), "long: rule was changed"),
     "an argument": (
@@ -219,6 +239,7 @@ def test_a_change_after_the_runs_is_found(made, what):
     "change",
     [
         lambda choices, claims: claims.append(claims[0] | {"id": "far", "added": AFTERWARDS}),
+        later,
         lambda choices, claims: claims[0].update(statement="It is rather long.", unit="metres", figure="length"),
         lambda choices, claims: choices["size"].update(open="Section 1 leaves it open."),
         lambda choices, claims: claims.reverse(),

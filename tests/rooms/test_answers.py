@@ -38,8 +38,6 @@ def values(estimate):
         ({"part": "train", "measure": "psnr", "report": 3}, [-2.0, -1.8, -1.6, -1.4, -1.2]),
         ({"part": "held_out", "measure": "ssim", "report": 3}, [-0.1, -0.08, -0.06, -0.04, -0.07]),
         ({"part": "held_out", "measure": "niqe", "report": 3}, [-1, -2, -1, -2, -1.5]),
-        # 19.0 - 19.5, 19.4 - 19.0, 19.8 - 20.1, 20.2 - 20.0, 20.6 - 20.4
-        ({"part": "held_out", "measure": "psnr", "report": 3, "theirs": "equal"}, [-0.5, 0.4, -0.3, 0.2, 0.2]),
     ],
 )
 def test_introvae_difference_is_ours_less_theirs(scale, arguments, differences):
@@ -84,8 +82,6 @@ def test_introvae_with_three_adapted_weights(with_three):
         1.6,
     ]
     assert values(adapter.measure(settings, "introvae.difference", **psnr, weights="two")) == [1.0, 1.2, 1.4, 1.6, 1.8]
-    over = adapter.measure(settings, "introvae.difference", **psnr, weights="three", theirs="softadapt")
-    assert values(over) == [0.5, -0.4, 0.3, -0.2, -0.2]
     assert values(adapter.measure(settings, "introvae.without_warmup", weights="three")) == [
         19.5,
         19.0,
@@ -96,6 +92,24 @@ def test_introvae_with_three_adapted_weights(with_three):
     assert values(adapter.measure(settings, "introvae.without_warmup", weights="two")) == [19.0, 19.4, 19.8, 20.2, 20.6]
     assert values(adapter.measure(settings, "introvae.order", weights="three")) == [20, 19.5, 19, 18.5, 18]
     assert values(adapter.measure(settings, "introvae.order", weights="two")) == [20, 19, 18, 17, 16]
+
+
+def test_introvae_tuned_by_trials(with_three):
+    """SoftAdapt as the method equal above, fixed weights as SoftAdapt: 19.5 - 19.0, 19.0 - 19.4, and so on."""
+    scale = with_three
+    for name, other in (("softadapt-tuned", "softadapt-three"), ("fixed-tuned", "softadapt")):
+        scale.settings["introvae"]["methods"][name] = scale.settings["introvae"]["methods"][other]
+        for seed in synthetic.SEEDS:
+            scale.runs["introvae", name, seed] = scale.runs["introvae", other, seed]
+    settings = scale.write("introvae")
+    psnr = {"part": "held_out", "measure": "psnr", "report": 3}
+    tuned = adapter.measure(settings, "introvae.difference", **psnr, tuning="trials")
+    assert values(tuned) == [0.5, -0.4, 0.3, -0.2, -0.2]
+    alone = adapter.measure(settings, "introvae.without_warmup", tuning="trials")
+    assert values(alone) == [19.5, 19.0, 20.1, 20.0, 20.4]
+    assert values(adapter.measure(settings, "introvae.order", tuning="trials")) == [20, 19.5, 19, 18.5, 18]
+    with pytest.raises(adapter.NotRun):
+        adapter.measure(settings, "introvae.order", weights="three", tuning="trials")
 
 
 def test_introvae_keeps_the_order_of_the_game(scale):
@@ -112,9 +126,11 @@ def test_introvae_without_the_method_was_not_run(scale):
     psnr = {"part": "held_out", "measure": "psnr", "report": 3}
     for name, arguments in (
         ("difference", psnr | {"weights": "three"}),
-        ("difference", psnr | {"theirs": "softadapt-three"}),
+        ("difference", psnr | {"tuning": "trials"}),
         ("without_warmup", {"weights": "three"}),
+        ("without_warmup", {"tuning": "trials"}),
         ("order", {"weights": "three"}),
+        ("order", {"tuning": "trials"}),
     ):
         with pytest.raises(adapter.NotRun):
             adapter.measure(settings, f"introvae.{name}", **arguments)
