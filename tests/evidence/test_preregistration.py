@@ -1,4 +1,4 @@
-"""What decides a claim was fixed before the runs that judge it: the two commits stand apart in the history.
+"""Rules and options of a claim were committed before the runs that judge it.
 
 Every run says which commit it was made with. That commit holds its own ``paper/claims.yaml``, which must have the claims
 as today's file has them, but for claims and choices that say ``added: after the runs``.
@@ -14,13 +14,13 @@ import yaml
 LEDGER = "paper/claims.yaml"
 
 FIXED = ("measure", "over", "rule", "family")
-"""What of a claim decides its verdict. Statements, units and figures may be told better."""
+"""The keys of a claim that decide its verdict. Statements, units and figures may be told better."""
 
 AFTERWARDS = "after the runs"
 
 
 def git(repository, *words):
-    """What a git command prints; None where it fails."""
+    """Return the output of a git command; None where it fails."""
     command = ["git", "-C", str(repository), *words]
     result = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
     return result.stdout if result.returncode == 0 else None
@@ -43,7 +43,7 @@ def why_not(repository):
 
 
 def broken_promises(repository):
-    """What was changed after the runs of the committed references, a line each."""
+    """List the changes to claims after the runs of the committed references, a line each."""
     today = yaml.safe_load((repository / LEDGER).read_text(encoding="utf-8"))
     broken = []
     for path in references(repository):

@@ -1,4 +1,4 @@
-"""What a specification curve shows: estimates in order, in the colour of their decision, and their options below."""
+"""A specification curve shows the estimates in order, in the colour of their decision, and their options below."""
 
 import math
 import warnings
