@@ -1,6 +1,7 @@
 # Targets a person would type. Python 3.11 and make are all that must be there; 3.12 and 3.13 are let in, but not tested.
 #
 #   make reproduce    set up what is missing, then the laptop scale: tables, figures, paper, report
+#   make unlock       after a power cut or kill -9 of make reproduce: let it go on
 #   make smoke        the same workflow on tiny budgets, in minutes
 #   make figures      redraw tables, claims and figures from the committed results/reference, without any run
 #   make test         set up what is missing, then lint, types and all tests
@@ -30,7 +31,7 @@ READY := $(VENV)/ready
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export SCALE FILE  # recipes take what a user types from the environment, where a shell does not read it as code
 
-.PHONY: setup reproduce smoke figures verify compare trace lint unit-test test integrations-test faults mutants cluster-test bench clean
+.PHONY: setup reproduce unlock smoke figures verify compare trace lint unit-test test integrations-test faults mutants cluster-test bench clean
 
 setup: $(READY)
 
@@ -43,6 +44,9 @@ $(READY): requirements.lock
 
 reproduce: $(READY)
 	snakemake --cores $(CORES)
+
+unlock: $(READY)
+	snakemake --unlock --cores 1
 
 smoke: $(READY)
 	snakemake --configfile config/smoke.yaml --cores $(CORES)

@@ -1,41 +1,23 @@
 """Figures of IntroVAE: faces by epoch (Figures 3 and 4), the course of training, samples from the prior."""
 
-from collections.abc import Iterable
-from typing import Any
+from itertools import product
+from textwrap import fill
 
 import numpy as np
 import pandas as pd
 
 from experiments.evidence.reading import Runs
-from experiments.evidence.style import (
-    BLACK,
-    BLUE,
-    GREEN,
-    ORANGE,
-    PURPLE,
-    SKY,
-    VERMILION,
-    WIDTH,
-    YELLOW,
-    band,
-    plt,
-    show_images,
-)
+from experiments.evidence.style import BLACK, BLUE, VERMILION, WIDTH, band, plt, show_images
 from experiments.introvae.findings import Findings
 
 SHOWN_FACES = 6
 """Faces of Figures 3 and 4, of the eight that a run keeps."""
 
+SHOWN_SHARE = 0.99
+"""Quantile of all epochs and runs at which an axis of `introvae_course` ends; it begins at 1 less this one."""
+
 LARGEST_FACE = 0.65
 """Inches; at 200 dots an inch, twice the pixels of a 64 px face."""
-
-
-def _colors(methods: Iterable[str]) -> dict[str, Any]:
-    """A colour per method: eight for the colour-blind, or as many steps of a sequential map as needed."""
-    names = list(methods)
-    few = (BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY, BLACK, YELLOW)
-    many = plt.get_cmap("cividis")(np.linspace(0, 1, len(names)))
-    return dict(zip(names, few if len(names) <= len(few) else many, strict=False))
 
 
 def _titled(figure: plt.Figure, runs: Runs) -> plt.Figure:
@@ -74,20 +56,31 @@ def _faces(runs: Runs, part: str) -> plt.Figure:
 
 
 def introvae_quality(runs: Runs) -> plt.Figure:
-    """PSNR, SSIM and pooled NIQE at the report epochs, training and held-out images."""
+    """PSNR, SSIM and pooled NIQE of reconstructions and the distance of samples, a row per method."""
     history = Findings(runs).rows
-    measures = [("psnr", "PSNR, dB"), ("ssim", "SSIM"), ("niqe", "pooled NIQE (lower is better)")]
-    figure, panels = plt.subplots(1, 3, figsize=(WIDTH, 3.0))
-    for axes, (measure, label) in zip(panels, measures, strict=True):
-        for method, color in _colors(runs.section.methods).items():
-            for part, linestyle in (("train", "-"), ("held_out", "--")):
-                table = _by_seed(history, method, f"{part}_{measure}", runs.section.seeds)
-                name = method if part == "train" else ""
-                band(axes, table.columns.to_numpy(), table.to_numpy(), color, name, linestyle)
-        axes.set(xlabel="epoch", ylabel=label)
-    handles, labels = panels[0].get_legend_handles_labels()
-    title = "solid: training, dashed: held out"
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, title=title, title_fontsize=7)
+    methods, first, last = list(runs.section.methods), runs.section.report_epochs[0], runs.section.report_epochs[-1]
+    parts = [("train", "training", BLUE), ("held_out", "held out", VERMILION)]
+    panels = [
+        (label, [(f"{part}_{measure}", *look) for part, *look in parts])
+        for measure, label in (("psnr", "PSNR, dB"), ("ssim", "SSIM"), ("niqe", "pooled NIQE\n(low is good)"))
+    ]
+    panels.append(("distance of samples\n(low is good)", [("prior_swd", "samples", BLACK)]))
+    panels = [(label, marks) for label, marks in panels if marks[0][0] in history]
+    size = (WIDTH, 1.0 + 0.3 * len(methods))
+    figure, grid = plt.subplots(1, len(panels), figsize=size, sharey=True, squeeze=False)
+    for axes, (label, marks) in zip(grid.flat, panels, strict=True):
+        for (row, method), (place, mark) in product(enumerate(methods), enumerate(marks)):
+            column, name, color = mark
+            values = _by_seed(history, method, column, runs.section.seeds)
+            height = row + 0.3 * (place - (len(marks) - 1) / 2)
+            if first in values and last in values:
+                axes.plot(values[[first, last]].mean(), [height, height], color=color, linewidth=0.6, alpha=0.6)
+            if last in values:
+                axes.plot(values[last], [height] * len(values), "o", color=color, ms=2.5, label="" if row else name)
+        axes.set(xlabel=label, ylim=(len(methods) - 0.5, -0.5), yticks=range(len(methods)), yticklabels=methods)
+    handles = [handle for axes in (grid.flat[0], grid.flat[-1]) for handle in axes.get_legend_handles_labels()[0]]
+    named = {handle.get_label(): handle for handle in handles}
+    figure.legend(named.values(), named, loc="outside lower center", ncols=3)
     return _titled(figure, runs)
 
 
@@ -107,36 +100,44 @@ def _courses(runs: Runs) -> pd.DataFrame:
 
 
 def introvae_course(runs: Runs) -> plt.Figure:
-    """The KL terms, the error and the weights by epoch, none of which the paper shows."""
+    """The game, the error and the weights by epoch, none of which the paper shows: a row per method."""
     history = _courses(runs)
     history["gap"] = history["kl_sampled"] - history["kl_real"]
+    for network in ("encoder", "generator"):
+        weights = history.filter(regex=f"^{network}_weight_")
+        history[f"{network}_share"] = weights[f"{network}_weight_reconstruction"] / weights.sum(axis=1)
     panels = [
-        ("kl_real", "KL of real images, nats"),
-        ("gap", "KL, samples less real"),
+        ("kl_real", "KL of real\nimages, nats"),
+        ("gap", "KL of samples\nless real, nats"),
+        ("beyond_margin_share", "share beyond\nthe margin"),
         ("reconstruction", "scaled $L_{AE}$"),
-        ("beyond_margin_share", "share beyond the margin"),
-        ("gradient_norm_encoder", "gradient norm, encoder"),
+        ("encoder_share", "weight of $L_{AE}$\nin $L_E$, share"),
+        ("generator_share", "weight of $L_{AE}$\nin $L_G$, share"),
     ]
-    for network, loss in (("encoder", "L_E"), ("generator", "L_G")):
-        weights = [name for name in history if name.startswith(f"{network}_weight_")]
-        history[weights] = history[weights].div(history[weights].sum(axis=1), axis=0)
-        # The last share is what the others leave.
-        panels += [(name, f"${loss}$: share of {name.removeprefix(f'{network}_weight_')}") for name in weights[:-1]]
     panels = [panel for panel in panels if panel[0] in history]
-    figure, grid = plt.subplots(-(-len(panels) // 3), 3, figsize=(WIDTH, 5.8), sharex=True)
-    for axes, (column, label) in zip(grid.flat, panels, strict=False):
-        for method, color in _colors(runs.section.methods).items():
-            table = _by_seed(history, method, column, runs.section.seeds)
-            band(axes, table.columns.to_numpy(), table.to_numpy(), color, method)
-        axes.set_ylabel(label)
-        axes.set_yscale("log" if column in ("reconstruction", "gradient_norm_encoder") else "linear")
-    for axes in grid.flat[len(panels) :]:
-        axes.remove()
-    for axes in grid[-1]:
-        axes.set_xlabel("epoch")
-    handles, labels = grid[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4)
+    methods, seeds = list(runs.section.methods), runs.section.seeds
+    size = (WIDTH, 0.8 + 0.75 * len(methods))
+    figure, grid = plt.subplots(len(methods), len(panels), figsize=size, sharex=True, sharey="col", squeeze=False)
+    for cells, method in zip(grid, methods, strict=True):
+        for axes, (column, _) in zip(cells, panels, strict=True):
+            if method != methods[0]:
+                reference = _by_seed(history, methods[0], column, seeds)
+                axes.plot(reference.columns, reference.mean(), color=BLACK, linewidth=0.5)
+            table = _by_seed(history, method, column, seeds)
+            band(axes, table.columns.to_numpy(), table.to_numpy(), BLUE, method)
+            axes.tick_params(labelsize=6)
+        cells[0].set_ylabel(fill(method, 14), rotation=0, ha="right", va="center", fontsize=7)
+    for top, bottom, (column, label) in zip(grid[0], grid[-1], panels, strict=True):
+        top.set_title(label, fontsize=7)
+        top.set_ylim(*((0, 1) if "share" in column else _shown_range(history[column])))
+        bottom.set_xlabel("epoch")
     return _titled(figure, runs)
+
+
+def _shown_range(values: pd.Series) -> tuple[float | None, float | None]:
+    """Limits of an axis that leave out the outermost values, so that one run does not hide the others."""
+    low, high = values[np.isfinite(values)].quantile([1 - SHOWN_SHARE, SHOWN_SHARE])
+    return (low, high) if low < high else (None, None)
 
 
 def prior_samples(runs: Runs) -> plt.Figure:

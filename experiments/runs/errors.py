@@ -1,5 +1,6 @@
 """Report mistakes that a user can cause or cure in one clear line without a traceback."""
 
+import atexit
 import contextlib
 import errno
 import os
@@ -84,6 +85,11 @@ def _stop(number: int) -> NoReturn:
     raise Interrupted(number)
 
 
+def _ignore_signals() -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+
+
 def run_main(main: Callable[[], None]) -> NoReturn:
     """Run the entry point of a command and exit the process.
 
@@ -91,6 +97,7 @@ def run_main(main: Callable[[], None]) -> NoReturn:
     Ctrl-C exits with 130 and SIGTERM with 75, each with one line, after temporary files are removed. Output that nobody
     reads any longer, as in ``command | head``, exits with 141 in silence.
     """
+    atexit.register(_ignore_signals)  # the work is done by then, and a signal would only garble the end of the interpreter
     try:
         with on_signals(_stop):
             main()

@@ -1,4 +1,4 @@
-"""Ctrl-C in the middle of the workflow: the same command, typed again, ends in the undisturbed results."""
+"""Ctrl-C or SIGKILL in the middle of the workflow: the same command, typed again, ends in the undisturbed results."""
 
 import os
 import random
@@ -40,8 +40,8 @@ def checkout(tmp_path):
     return copy
 
 
-def workflow(folder):
-    command = [sys.executable, "-m", "snakemake", "--configfile", "tiny.yaml", "--cores", "2"]
+def workflow(folder, *options):
+    command = [sys.executable, "-m", "snakemake", "--configfile", "tiny.yaml", "--cores", "2", *options]
     with (folder / "log").open("a") as log:
         return subprocess.Popen(
             command, cwd=folder, stdout=log, stderr=log, start_new_session=True, env=os.environ | {"PYTHONPATH": "."}
@@ -72,14 +72,16 @@ def test_a_workflow_that_was_interrupted_ends_in_the_undisturbed_results(checkou
     seconds = time.monotonic() - began
     expected = results(undisturbed)
     assert any(name.endswith("claims.csv") for name in expected)
-    for trial in range(2):
+    for trial, number in enumerate((signal.SIGINT, signal.SIGINT, signal.SIGKILL, signal.SIGKILL)):
         folder = checkout(f"interrupted-{trial}")
         process = workflow(folder)
         time.sleep(random.uniform(0.1, 0.9) * seconds)
-        os.killpg(process.pid, signal.SIGINT)
+        os.killpg(process.pid, number)
         code = process.wait(timeout=120)
         done = len(list((folder / "results").rglob("metrics.json"))) if (folder / "results").exists() else 0
-        trials[f"interrupted with {done} runs done" if code else "the workflow was done before"] += 1
+        trials[f"{number.name} with {done} runs done" if code else "the workflow was done before"] += 1
+        if number == signal.SIGKILL:
+            assert workflow(folder, "--unlock").wait(timeout=120) == 0, (folder / "log").read_text()
         assert workflow(folder).wait(timeout=600) == 0, (folder / "log").read_text()
         assert results(folder) == expected
         assert not list((folder / "results").rglob(".*partial*"))
