@@ -1,4 +1,4 @@
-"""What the audit of the rules called SoftAdapt says: which rule puts which component first."""
+"""Findings on the rules called SoftAdapt: which component each of them puts first."""
 
 from functools import cached_property
 from typing import Any

@@ -1,4 +1,4 @@
-"""What the NIQE audit says: collapsed scores of every set of images, by LIVE's model and by the paper's likely tool."""
+"""Collapsed NIQE of every set of images, by LIVE's model and by the paper's likely tool."""
 
 from functools import cached_property
 from typing import Any
@@ -59,7 +59,7 @@ class Findings:
         return Estimate(spread, spread, spread, len(values), kind="fact")
 
     def numbers(self) -> dict[str, Any]:
-        """What the manuscript quotes."""
+        """Numbers that the manuscript quotes."""
         images = self._runs.rows
         pooled = images.dropna(subset="pooled").groupby("set", sort=False)["pooled"].first()
         constants = {name: float(images[name].iloc[0]) for name in CONSTANTS}

@@ -1,1 +1,1 @@
-"""What every run needs. Nothing here imports another room of the house."""
+"""Tools that every run uses. Nothing here imports another folder of this repository."""

@@ -33,7 +33,7 @@ _REMEDIES = {
     errno.ENOSPC: _SPACE,
     errno.EDQUOT: _SPACE,
 }
-"""What the user can do about an `OSError`, by its number. An error that is not listed gets no advice."""
+"""The remedy for an `OSError`, by its number. An error that is not listed gets none."""
 
 
 class UserError(Exception):
@@ -97,7 +97,9 @@ def run_main(main: Callable[[], None]) -> NoReturn:
     Ctrl-C exits with 130 and SIGTERM with 75, each with one line, after temporary files are removed. Output that nobody
     reads any longer, as in ``command | head``, exits with 141 in silence.
     """
-    atexit.register(_ignore_signals)  # the work is done by then, and a signal would only garble the end of the interpreter
+    atexit.register(
+        _ignore_signals
+    )  # the work is done by then, and a signal would only garble the end of the interpreter
     try:
         with on_signals(_stop):
             main()

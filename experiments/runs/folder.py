@@ -200,7 +200,7 @@ class Run:
         )
 
     def _identity(self, config: Mapping[str, Any]) -> dict[str, Any]:
-        """What a checkpoint must share with a run that continues it."""
+        """The part of the settings that a run must share with a checkpoint to continue it."""
         settings = config.get("settings")
         if isinstance(settings, Mapping):
             settings = {key: value for key, value in settings.items() if key not in self._horizon}
@@ -410,7 +410,7 @@ def config_hash(config: Mapping[str, Any]) -> str:
 
 
 def provenance() -> dict[str, Any]:
-    """What this process runs on: the environment, the graphics processor if there is one, the threads."""
+    """Environment of this process: code, versions, machine, the graphics processor if there is one, threads."""
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return environment() | {"gpu": gpu, "threads": torch.get_num_threads()}
 

@@ -1,4 +1,4 @@
-"""What a person sees of the workflow: a line for every job that ends, how many there are, and about how much time is left.
+"""Progress of the workflow: a line for every job that ends, with the number of jobs and about how much time is left.
 
 Snakemake by itself writes a paragraph for every job, most of it names of files. That goes on in its own log, below
 ``.snakemake/log``. Plans, warnings and errors that are no job's are shown as Snakemake shows them.
@@ -98,7 +98,7 @@ class JobLines(logging.Handler):
         self.names: dict[int, str] = {}
         """Running job -> its name."""
         self.ended: list[str] = []
-        """What is to be said of jobs that ended, once it is known how many are done: a group's end together."""
+        """Lines for the jobs that ended, once it is known how many are done: a group's end together."""
         self.live = bool(getattr(screen.stream, "isatty", bool)())
 
     def emit(self, record: logging.LogRecord) -> None:

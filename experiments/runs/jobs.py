@@ -1,4 +1,4 @@
-"""What the workflow asks of a room for one of its jobs: files, data, settings, time and memory.
+"""Answers of a room to the workflow about one job: its files, data, settings, time and memory.
 
 A room states the minutes of a job at about a quarter of the speed that the laptop scale was measured at on one core of an
 AMD EPYC (``results/<scale>/benchmarks``), so that slower machines are served too. A job that was stopped for want of time or
@@ -22,7 +22,7 @@ START = 10
 """Minutes for start-up on a busy file system, and for reading data."""
 
 RESULT_FILES = ("config.yaml", "history.csv", "metrics.json", "provenance.json")
-"""What every run leaves."""
+"""Files that every run leaves."""
 
 
 class Jobs:

@@ -1,4 +1,4 @@
-"""What every room shares: strict settings, weighting rules by name, and what the workflow may ask of an experiment.
+"""Base of all rooms: strict settings, weighting rules by name, and the questions that the workflow asks an experiment.
 
 A room is an experiment's folder. Its ``settings.py`` defines a `Section`, the part of a config file that the room reads.
 Importing this module needs neither torch nor pandas, so that ``--help`` and the plan of the workflow are fast.
@@ -101,7 +101,7 @@ def check_report_epochs(report_epochs: list[int], epochs: int) -> None:
 
 
 class Context(NamedTuple):
-    """What a weighting rule may know of the loss that it weighs.
+    """Facts about a loss that the rule weighing it may use.
 
     Attributes:
         names: names of the loss components, in the order of the weights.

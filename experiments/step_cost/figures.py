@@ -15,7 +15,7 @@ TITLES = {
 
 
 def step_cost(runs: Runs) -> plt.Figure:
-    """What SoftAdapt adds to a step of each experiment, by whole steps and by its calls alone."""
+    """The time that SoftAdapt adds to a step of each experiment, by whole steps and by its calls alone."""
     findings = Findings(runs)
     figure, panels = plt.subplots(1, len(TIMED), figsize=(WIDTH, 2.3))
     for axes, experiment in zip(panels, TIMED, strict=True):

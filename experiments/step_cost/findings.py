@@ -1,4 +1,4 @@
-"""What SoftAdapt adds to a training step, from the paired times of the audit."""
+"""The time that SoftAdapt adds to a training step, from the paired times of the audit."""
 
 from functools import cache
 from typing import Any, Literal
@@ -84,6 +84,6 @@ class Findings:
 
 
 def published_overhead(experiment: str) -> float:
-    """What the paper's minutes say: SoftAdapt over fixed, minus 1; NaN where it gives none."""
+    """The paper's minutes, SoftAdapt over fixed, minus 1; NaN where it gives none."""
     minutes = published().get(experiment, {}).get("minutes")
     return minutes["softadapt"] / minutes["fixed"] - 1 if minutes else float("nan")

@@ -64,7 +64,7 @@ class Process:
 
     @property
     def lines(self) -> list[str]:
-        """What it printed besides the progress bars, which rewrite their own line or say how far they are."""
+        """The printed lines besides the progress bars, which rewrite their own line or say how far they are."""
         return [line for line in self.printed.replace("\r", "\n").splitlines() if line.strip() and "it/s" not in line]
 
 

@@ -204,7 +204,7 @@ def test_what_is_constant_is_zero_and_not_the_noise_of_rounding():
 
 
 def test_two_samples_of_one_source_are_closer_the_larger_they_are():
-    """What a distance has to be compared with."""
+    """Noise of the distance: a difference has to be compared with it."""
     small = sliced_wasserstein(made_images(8, 1, 32, 1), made_images(8, 1, 32, 2)).mean
     large = sliced_wasserstein(made_images(128, 1, 32, 1), made_images(128, 1, 32, 2)).mean
     assert 0 < large < small / 2

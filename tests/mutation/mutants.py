@@ -27,7 +27,7 @@ OUTCOME |= dict.fromkeys((24, -24, 36, 152), "timeout")  # any other code is a k
 
 
 def exit_codes(tests: str, source: str) -> dict[str, int | None]:
-    """What came out so far for every mutant of a file."""
+    """Outcome so far of every mutant of a file."""
     return json.loads((copy_of(tests) / "mutants" / f"{source}.meta").read_text())["exit_code_by_key"]
 
 

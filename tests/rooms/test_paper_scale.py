@@ -106,7 +106,7 @@ def test_one_step_of_the_papers_recipe_on_a_cpu(tmp_path, made_celeba, monkeypat
 
 @pytest.fixture(scope="module")
 def step(tmp_path_factory):
-    """What a step of a tiny scale costs."""
+    """Cost of a step of a tiny scale."""
     return cost.measure_step(validate(Settings, tiny_settings(tmp_path_factory.mktemp("data")), "tiny").introvae)
 
 
