@@ -17,10 +17,9 @@ from experiments.evidence.specifications import (
     corrected,
     load_ledger,
     main_estimate,
-    smallest_p,
     verdict,
 )
-from experiments.evidence.statistics import Estimate, holm_factors
+from experiments.evidence.statistics import Estimate
 from experiments.evidence.summaries import columns_of
 from experiments.evidence.tables import write_table
 from experiments.runs.errors import UserError, run_main
@@ -35,9 +34,9 @@ SPECIFIED = ("main", *ESTIMATED, "kind", "p", "decision")
 def judge(claims: list[Claim], ledger: Ledger, findings: Mapping[str, Any]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Measure and judge claims.
 
-    The claims of the paper are one family: their p values are corrected by Holm's method. A claim takes its place in
-    Holm's order by the smallest p value of its specifications, and each of these is decided only if its own p value times
-    the factor of the claim is below the level.
+    The claims of the paper are one family, corrected by Bonferroni's method: a specification is decided only if its p value
+    times the number of claims that are tested is below the level. So whichever specification of each claim is looked at,
+    the chance of any false decision stays below the level.
 
     Args:
         claims: what to judge.
@@ -52,13 +51,19 @@ def judge(claims: list[Claim], ledger: Ledger, findings: Mapping[str, Any]) -> t
     for claim in claims:
         if claim.bound is not None:
             measured[claim.id], not_run[claim.id] = cells(claim, ledger.choices, findings[claim.room])
-    family = {claim.id for claim in claims if claim.family == "paper"}
-    factors = holm_factors({name: smallest_p(found) for name, found in measured.items() if name in family})
-    measured = {name: corrected(found, factors.get(name, 1.0)) for name, found in measured.items()}
+    family = [claim.id for claim in claims if claim.family == "paper" and claim.id in measured]
+    tested = [name for name in family if any(not math.isnan(cell.p) for cell in measured[name])]
+    factors = dict.fromkeys(family, 1) | dict.fromkeys(tested, len(tested))
+    measured = {name: corrected(found, factors.get(name, 1)) for name, found in measured.items()}
     rows, specified = [], []
     for claim in claims:
         found = measured.get(claim.id, [])
-        rows.append(_row(claim, found, not_run.get(claim.id, 0), factors.get(claim.id, math.nan), findings))
+        estimate = main_estimate(found)
+        if claim.kind == "artefact":
+            estimate = getattr(findings[claim.room], claim.measurement)(**claim.arguments)
+        summary = _without_bound(claim, estimate) if claim.bound is None else verdict(found, ledger.names)
+        factor = factors.get(claim.id, math.nan)
+        rows.append(_row(claim, estimate, summary, found) | {"not_run": not_run.get(claim.id, 0), "factor": factor})
         for cell in found:
             options = {name: str(option) for name, option in cell.options.items()}  # 10 beside NaN would be 10.0
             columns = {"id": claim.id, **options, "main": cell.main, **_columns(cell.estimate)}
@@ -67,18 +72,12 @@ def judge(claims: list[Claim], ledger: Ledger, findings: Mapping[str, Any]) -> t
     return pd.DataFrame(rows), pd.DataFrame(specified, columns=["id", *choices, *SPECIFIED])
 
 
-def _without_bound(claim: Claim, findings: Mapping[str, Any]) -> Verdict:
+def _without_bound(claim: Claim, estimate: Estimate) -> Verdict:
     """The verdict on a claim whose rule has no bound on an interval."""
     if claim.kind == "not testable":
         return Verdict("not testable", "not testable")
-    value = _fact(claim, findings).value
-    word = "artefact" if value < float(claim.rule["artefact"]) else "undecided"
+    word = "artefact" if estimate.value < float(claim.rule["artefact"]) else "undecided"
     return Verdict(word, word)
-
-
-def _fact(claim: Claim, findings: Mapping[str, Any]) -> Estimate:
-    estimate: Estimate = getattr(findings[claim.room], claim.measurement)(**claim.arguments)
-    return estimate
 
 
 def _columns(estimate: Estimate) -> dict[str, object]:
@@ -86,11 +85,7 @@ def _columns(estimate: Estimate) -> dict[str, object]:
     return {**columns_of("measured", estimate), "observations": estimate.count, "failed_runs": failed}
 
 
-def _row(
-    claim: Claim, measured: list[Cell], not_run: int, factor: float, findings: Mapping[str, Any]
-) -> dict[str, object]:
-    found = _without_bound(claim, findings) if claim.bound is None else verdict(measured)
-    estimate = _fact(claim, findings) if claim.kind == "artefact" else main_estimate(measured)
+def _row(claim: Claim, estimate: Estimate, summary: Verdict, measured: list[Cell]) -> dict[str, object]:
     values = [cell.estimate.value for cell in measured if not math.isnan(cell.estimate.value)]
     return {
         "id": claim.id,
@@ -104,12 +99,10 @@ def _row(
         "specifications": len(measured),
         "supporting": sum(cell.decision == "supports" for cell in measured),
         "contradicting": sum(cell.decision == "contradicts" for cell in measured),
-        "not_run": not_run,
         "lowest": min(values, default=math.nan),
         "highest": max(values, default=math.nan),
-        "holm_factor": factor,
-        "verdict": found.word,
-        "reading": found.text,
+        "verdict": summary.word,
+        "reading": summary.text,
         "figure": claim.figure,
     }
 

@@ -102,10 +102,9 @@ def _supersede(by: Path, outputs: set[str]) -> None:
 def noted(path: Path | str) -> Path:
     """Return `path`, a file about to be read, and note it with the SHA-256 that it has now."""
     recorder = _under_way.get()
-    if (
-        recorder is not None and name_of(path) not in recorder.inputs and Path(path).exists()
-    ):  # else the reader complains
-        recorder.inputs[name_of(path)] = sha256(path)
+    if recorder is not None and name_of(path) not in recorder.inputs:
+        with contextlib.suppress(FileNotFoundError):  # the reader complains
+            recorder.inputs[name_of(path)] = sha256(path)
     return Path(path)
 
 

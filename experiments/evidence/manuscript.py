@@ -25,28 +25,34 @@ def numbers(settings: Settings) -> dict[str, Any]:
     """Everything the manuscript's sentences quote, by name."""
     claims = reading.claims_of(reading.results(settings) / "claims.csv")
     classifier = reading.Runs(settings, "digit_classifier").rows.iloc[0]
-    folders = sorted(path.parent for path in (reading.results(settings) / "runs").glob("*/*/*/provenance.json"))
-    runs = [reading.read_provenance(folder) for folder in folders]
+    runs = [reading.read_provenance(folder) for folder in reading.finished_runs(settings)]
     machines = " and ".join(sorted({reading.machine_name(run) for run in runs}))
     larger = [path for scale in LARGER if (path := reading.REFERENCE / scale / "claims.csv").exists()]
     paper = claims[claims["family"] == "paper"]
-    quoted = [findings.numbers() for findings in reading.findings_of(settings).values() if hasattr(findings, "numbers")]
     found: dict[str, Any] = {
         "scale": settings.scale,
         "settings": settings.model_dump(mode="json"),
         "claims": _quoted(claims),
         "full": {name: row for path in larger for name, row in _quoted(reading.claims_of(path)).items()},
         "headlines": [claim.id for claim in load_ledger().claims if claim.headline],
-        "verdicts": {"paper": Counter(paper["verdict"])}
-        | {"paper_claims": len(paper), "our_claims": len(claims) - len(paper)},
+        "verdicts": Counter(paper["verdict"]),
+        "paper_claims": len(paper),
+        "our_claims": len(claims) - len(paper),
         "classifier_accuracy": float(classifier["test_accuracy"]),
         "runs": len(runs),
         "training_minutes": sum(run["times"]["total"] for run in runs) / 60,
         "one_thread": all(reading.on_one_thread(run) for run in runs),
-        "provenance": {key: runs[0][key] for key in ("commit", "dirty", "python", "versions")} | {"machines": machines},
+        "provenance": {
+            "commits": sorted({str(run["commit"]) for run in runs}),
+            "dirty": any(run["dirty"] for run in runs),
+            "machines": machines,
+            "python": runs[0]["python"],
+            "versions": runs[0]["versions"],
+        },
     }
-    for part in quoted:
-        found |= part
+    for findings in reading.findings_of(settings).values():
+        if hasattr(findings, "numbers"):
+            found |= findings.numbers()
     return _plain(found)
 
 
@@ -69,8 +75,8 @@ def _plain(value: Any) -> Any:
 def readable_by_typst(settings: Settings) -> Iterator[Path]:
     """Yield the files that the manuscript may open. Typst does not say which it opened, so all tables and figures count."""
     yield from (MANUSCRIPT, Path(LEDGER), Path("paper/published.yaml"), reading.results(settings) / "claims.csv")
-    yield from sorted((reading.results(settings) / "tables").glob("*.csv"))
-    yield from sorted(reading.figures(settings).glob("*.pdf"))
+    yield from sorted((reading.results(settings) / "tables").glob("[!.]*.csv"))
+    yield from sorted(reading.figures(settings).glob("[!.]*.pdf"))
     yield from map(Path, sorted(set(re.findall(r'"/(results/[^"]+)"', MANUSCRIPT.read_text(encoding="utf-8")))))
 
 

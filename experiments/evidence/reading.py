@@ -121,6 +121,12 @@ def runs_of(settings: scale.Settings) -> list[tuple[str, str, int]]:
     ]
 
 
+def finished_runs(settings: scale.Settings) -> list[Path]:
+    """Folders of the runs that a scale names, as far as they have a ``provenance.json``; others may lie beside them."""
+    folders = [run_folder(settings.scale, *run) for run in runs_of(settings)]
+    return sorted(folder for folder in folders if (folder / "provenance.json").exists())
+
+
 PROVENANCE = {"commit", "dirty", "python", "versions", "system", "cpu", "gpu", "threads", "data", "times"}
 """Keys that every run's ``provenance.json`` has."""
 
@@ -197,7 +203,11 @@ class FinishedRun:
     @functools.cached_property
     def metrics(self) -> dict[str, Any]:
         """The final numbers."""
-        return self._json("metrics.json")
+        with self._whole("metrics.json") as path:
+            values = json.loads(path.read_bytes())
+            if not isinstance(values, dict):
+                raise ValueError(f"it holds a {type(values).__name__}")
+            return values
 
     @functools.cached_property
     def history(self) -> pd.DataFrame:
@@ -211,13 +221,6 @@ class FinishedRun:
         """Arrays for the figures."""
         with self._whole("samples.npz") as path, np.load(path, allow_pickle=False) as arrays:
             return dict(arrays)
-
-    def _json(self, name: str) -> dict[str, Any]:
-        with self._whole(name) as path:
-            values = json.loads(path.read_bytes())
-            if not isinstance(values, dict):
-                raise ValueError(f"it holds a {type(values).__name__}")
-            return values
 
     @contextlib.contextmanager
     def _whole(self, name: str) -> Iterator[Path]:
@@ -267,7 +270,7 @@ class Runs:
 
     @functools.cached_property
     def rows(self) -> pd.DataFrame:
-        """The rows of all runs; ``rows()`` in the room's ``findings.py`` says what a row holds.
+        """The rows of all runs that the scale names; ``rows()`` in the room's ``findings.py`` says what a row holds.
 
         Raises:
             UserError: if the table is missing or damaged, or lacks a run.
@@ -282,7 +285,8 @@ class Runs:
                 f"{self._table}: lacks {len(lacking)} of {len(wanted)} runs of {self.room}, such as {name}, "
                 f"seed {seed}; run the workflow again"
             )
-        return typed(rows)
+        named = [run in set(wanted) for run in zip(rows["run"], rows["seed"], strict=True)]
+        return typed(rows[named])
 
     def folder(self, name: str, seed: int) -> FinishedRun:
         """The finished run of a name and seed. It stays open, so that several figures read its files once.

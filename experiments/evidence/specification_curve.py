@@ -2,7 +2,6 @@
 
 import math
 import textwrap
-from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -10,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator
 
 from experiments.evidence import reading
-from experiments.evidence.specifications import Choice, Claim, load_ledger
+from experiments.evidence.specifications import Claim, Ledger, load_ledger
 from experiments.evidence.style import BLUE, VERMILION, WIDTH, plt
 from experiments.scale import Settings
 
@@ -29,7 +28,7 @@ def specification_curves(settings: Settings, room: str) -> plt.Figure:
     for claim in ledger.claims:
         found = table[table["id"] == claim.id].sort_values("measured", kind="stable")
         if claim.room == room and claim.headline and len(found) > 1:
-            drawn.append((claim, found, _options(claim, found, ledger.choices)))
+            drawn.append((claim, found, _options(claim, found, ledger)))
     longest = [max(len(options) for *_, options in drawn[k : k + 2]) for k in range(0, len(drawn), 2)]
     heights = [CURVE + LINE * count for count in longest] or [CURVE]
     figure = plt.figure(figsize=(WIDTH, sum(heights)))
@@ -42,21 +41,20 @@ def specification_curves(settings: Settings, room: str) -> plt.Figure:
         _curve(top, claim, found)
         part.suptitle(_wrapped(claim.statement, 64), fontsize=6.5)
         top.set_title(_wrapped(verdicts[claim.id], 44), fontsize=6.5, fontweight="bold")
-        _matrix(bottom, found, options)
+        _matrix(bottom, found, options, ledger.names)
     handles = [plt.Line2D([], [], marker="o", linestyle="", color=color, markersize=3) for color in COLORS.values()]
     figure.legend(handles, list(COLORS), loc="outside lower center", ncols=3)
     return figure
 
 
-def _options(claim: Claim, found: pd.DataFrame, choices: Mapping[str, Choice]) -> list[tuple[str, str]]:
+def _options(claim: Claim, found: pd.DataFrame, ledger: Ledger) -> list[tuple[str, str]]:
     """The options that occur, choice by choice."""
-    pairs = [(name, str(option)) for name in claim.over for option in choices[name].options]
+    pairs = [(name, str(option)) for name in claim.over for option in ledger.choices[name].options]
     return [(name, option) for name, option in pairs if (found[name] == option).any()]
 
 
 def _curve(axes: Axes, claim: Claim, found: pd.DataFrame) -> None:
-    """Estimates and intervals in order. One without a finite value stands at the edge: a triangle beyond it, a cross for
-    none."""
+    """Estimates and intervals in order. One that has no place stands at the edge: a triangle beyond it, a cross for none."""
     bound, ratios = float(claim.bound or 0), found["kind"].iloc[0] in ("ratio", "halves")
     bounds = [bound] if claim.kind != "within" else [1 / bound, bound] if ratios else [-bound, bound]
     ends = found[["measured_low", "measured", "measured_high"]].to_numpy()
@@ -77,8 +75,8 @@ def _curve(axes: Axes, claim: Claim, found: pd.DataFrame) -> None:
         lowest, highest = lowest - margin, highest + margin
     for place, row in enumerate(found.itertuples()):
         color = COLORS[row.decision]
-        if not math.isfinite(row.measured):
-            edge, marker = (lowest, "x") if math.isnan(row.measured) else (highest, "^")
+        if not math.isfinite(row.measured) or (ratios and row.measured <= 0):
+            edge, marker = (highest, "^") if row.measured > 0 else (lowest, "x" if math.isnan(row.measured) else "v")
             axes.plot(place, edge, marker, color=color, markersize=3, clip_on=False)
             continue
         interval = np.clip([row.measured_low, row.measured_high], lowest, highest)
@@ -95,7 +93,7 @@ def _wrapped(text: str, width: int) -> str:
     return "\n".join(textwrap.wrap(text, width))
 
 
-def _matrix(axes: Axes, found: pd.DataFrame, options: list[tuple[str, str]]) -> None:
+def _matrix(axes: Axes, found: pd.DataFrame, options: list[tuple[str, str]], names: dict[str, str]) -> None:
     """A dot for the option of every choice."""
     colors = found["decision"].map(COLORS)
     for row, (name, option) in enumerate(options):
@@ -104,7 +102,7 @@ def _matrix(axes: Axes, found: pd.DataFrame, options: list[tuple[str, str]]) -> 
     for row in range(1, len(options)):
         if options[row][0] != options[row - 1][0]:
             axes.axhline(row - 0.5, color="0.85", linewidth=0.6)
-    labels = [f"{name.replace('_', ' ')}: {option.replace('_', ' ')}" for name, option in options]
+    labels = [f"{names[name]}: {option.replace('_', ' ')}" for name, option in options]
     axes.set_yticks(range(len(options)), labels, fontsize=5)
     axes.set_ylim(len(options) - 0.5, -0.5)
     axes.set_xticks([])

@@ -25,8 +25,12 @@ Added = Literal["", "after the runs"]
 
 
 class Choice(Strict):
-    """A choice that the paper leaves open, with its defensible options. The first option is the main specification's."""
+    """A choice that the paper leaves open, with its defensible options. The first option is the main specification's.
 
+    `name` is how verdicts and figures call it, if not by its key.
+    """
+
+    name: str = ""
     open: str
     options: Annotated[dict[Option, str | float], Field(min_length=2)]
     added: Added = ""
@@ -95,6 +99,11 @@ class Ledger(Strict):
 
     choices: dict[str, Choice] = {}
     claims: list[Claim]
+
+    @property
+    def names(self) -> dict[str, str]:
+        """Choice -> how verdicts call it."""
+        return {key: choice.name or key.replace("_", " ") for key, choice in self.choices.items()}
 
     @model_validator(mode="after")
     def _check(self) -> "Ledger":
@@ -186,39 +195,34 @@ def cells(claim: Claim, choices: Mapping[str, Choice], findings: Any) -> tuple[l
     return list(found.values()), not_run
 
 
-def smallest_p(measured: Sequence[Cell]) -> float:
-    """The smallest p value of a claim's cells, by which it takes its place in Holm's order; NaN where none has one."""
-    return min((cell.p for cell in measured if not math.isnan(cell.p)), default=math.nan)
-
-
 def corrected(measured: Sequence[Cell], factor: float) -> list[Cell]:
-    """The cells, of which those are undecided whose p value times the factor of their claim is not below the level."""
+    """The cells; one whose p value times the factor of its claim reaches the level becomes undecided."""
     return [replace(cell, decision="undecided") if cell.p * factor >= LEVEL else cell for cell in measured]
 
 
-def verdict(measured: Sequence[Cell]) -> Verdict:
-    """Sum up the cells of a claim."""
+def verdict(measured: Sequence[Cell], names: Mapping[str, str] | None = None) -> Verdict:
+    """Sum up the cells of a claim. `names` are those of its choices; one without a name has its key."""
     decided = [cell.decision for cell in measured if cell.decision != "undecided"]
     if not decided:
         return Verdict("undecided", "undecided")
     if len(set(decided)) == 2:
-        return Verdict("hinges", hinge(measured))
+        return Verdict("hinges", hinge(measured, names or {}))
     word = "supported" if decided[0] == "supports" else "contradicted"
     count = "" if len(decided) == len(measured) else f" in {len(decided)} of {len(measured)}"
     return Verdict(word, word + count)
 
 
-def hinge(measured: Sequence[Cell]) -> str:
+def hinge(measured: Sequence[Cell], names: Mapping[str, str]) -> str:
     """Name the smallest set of choices whose options tell the supporting cells from the contradicting ones.
 
     Several sets of that size are joined by *or*; if more than two choices are needed, the shares are given instead.
     """
     decided = [cell for cell in measured if cell.decision != "undecided"]
-    names = list(decided[0].options)
+    choices = list(decided[0].options)
     for size in (1, 2):
-        separating = [subset for subset in itertools.combinations(names, size) if _separates(subset, decided)]
+        separating = [subset for subset in itertools.combinations(choices, size) if _separates(subset, decided)]
         if separating:
-            words = [" and ".join(name.replace("_", " ") for name in subset) for subset in separating]
+            words = [" and ".join(names.get(name, name) for name in subset) for subset in separating]
             return f"hinges on {' or '.join(words)}"
     supporting = sum(cell.decision == "supports" for cell in measured)
     contradicting = sum(cell.decision == "contradicts" for cell in measured)

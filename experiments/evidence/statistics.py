@@ -3,9 +3,9 @@
 scipy.stats is slow to import. It is imported where it is used, so that ``--help`` does not wait for it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -120,7 +120,7 @@ def _half_width(values: np.ndarray) -> float:
 def median_over_pairs(values: np.ndarray) -> Estimate:
     """Median (n,) with the interval between two order statistics, as the sign test has it.
 
-    Fewer than six pairs have none of 95 %: the interval holds all of them then, and decides nothing.
+    Below six pairs there is no 95 % interval; the range of all pairs stands in, and `decide` decides nothing.
     """
     from scipy import stats
 
@@ -229,19 +229,3 @@ def p_value(estimate: Estimate, bound: float) -> float:
     if np.ptp(values) == 0:
         return float("nan")
     return float(stats.ttest_1samp(values, bound).pvalue)
-
-
-def holm_factors(p_values: Mapping[Any, float]) -> dict[Any, float]:
-    """Factors of Holm's step-down correction (1979) for one family of claims.
-
-    The k-th smallest of m p values has the factor m + 1 - k, as long as all before it stay below the level when they are
-    multiplied by theirs; from the first one that does not, all have an infinite factor. The chance of any false rejection
-    in the family stays below the level. A NaN is not tested: it does not count, and has the factor 1.
-    """
-    tested = sorted((p, position, key) for position, (key, p) in enumerate(p_values.items()) if not np.isnan(p))
-    factors = dict.fromkeys(p_values, 1.0)
-    failed = False
-    for rank, (p, _, key) in enumerate(tested):
-        factors[key] = float("inf") if failed else float(len(tested) - rank)
-        failed = failed or p * factors[key] >= LEVEL
-    return factors

@@ -15,7 +15,6 @@ from experiments.evidence import lineage
 from experiments.runs.files import write_bytes
 
 BLACK, ORANGE, GREEN, BLUE, VERMILION, PURPLE = "#000000", "#E69F00", "#009E73", "#0072B2", "#D55E00", "#CC79A7"
-SKY, YELLOW = "#56B4E9", "#F0E442"
 WIDTH = 7.0
 """Width of a full-width figure in inches."""
 

@@ -7,7 +7,7 @@ from matplotlib.colors import LogNorm
 from experiments.evidence.reading import Runs
 from experiments.evidence.specification_curve import specification_curves
 from experiments.evidence.style import BLACK, BLUE, GREEN, ORANGE, VERMILION, WIDTH, plt
-from experiments.gradient_descent.findings import COMPONENTWISE, Findings, counted, expected_steps, ratio_over_halves
+from experiments.gradient_descent.findings import COMPONENTWISE, Findings, counted, ratio_over_halves
 from experiments.gradient_descent.settings import DEFAULT_BETA, METHODS, MINIMISERS, STEP_RULES
 from models.objectives import OBJECTIVES
 
@@ -37,7 +37,7 @@ def figure_2_rosenbrock(runs: Runs) -> plt.Figure:
 
 
 def beale_trajectories(runs: Runs) -> plt.Figure:
-    """The same on Beale's function."""
+    """The paths of Figure 2 on Beale's function."""
     return _trajectories(runs, "beale")
 
 
@@ -48,13 +48,13 @@ def _trajectories(runs: Runs, function: str) -> plt.Figure:
         run = runs.folder(f"{function}-{step_rule}", runs.section.seed)
         paths = dict(iter(run.history.groupby("method")))
         for axes, method in zip(row, ("original", "loss_weighted"), strict=True):
-            drawn = [paths["plain"], paths[method]]
             (left, right), (bottom, top) = VIEWS[function]
             x, y = np.meshgrid(np.linspace(left, right, 300), np.linspace(bottom, top, 300))
             axes.contour(
                 x, y, np.log10(sum(OBJECTIVES[function].values(x, y)) + 1e-6), levels=18, colors="0.8", linewidths=0.5
             )
-            for name, path in zip(("plain", method), drawn, strict=True):
+            for name in ("plain", method):
+                path = paths[name]
                 metrics = run.metrics[name]
                 steps = f"{metrics['drawn_steps']} steps" if metrics["drawn_steps"] >= 0 else "no convergence"
                 axes.plot(
@@ -66,7 +66,7 @@ def _trajectories(runs: Runs, function: str) -> plt.Figure:
                     linewidth=2.2 if name == "plain" else 0.9,
                     label=f"{LABELS[name]}: {steps}, $\\eta$ = {metrics['drawn_step_size']:.2g}",
                 )
-            axes.plot(*drawn[0].loc[drawn[0].index[0], ["x", "y"]], "s", color=BLACK, markersize=4)
+            axes.plot(*paths["plain"][["x", "y"]].iloc[0], "s", color=BLACK, markersize=4)
             axes.plot(*MINIMISERS[function], "*", color=ORANGE, markersize=10, markeredgecolor=BLACK)
             axes.set_title(f"{STEP_RULES[step_rule]}, {LABELS[method]}")
             axes.set(xlim=(left, right), ylim=(bottom, top), xlabel="x", ylabel="y")
@@ -75,6 +75,8 @@ def _trajectories(runs: Runs, function: str) -> plt.Figure:
 
 
 REGIMES = [(function, step_rule) for function in MINIMISERS for step_rule in STEP_RULES]
+
+ORDER = [*(method for method in METHODS if method != "plain"), "plain"]
 
 LINES = {
     "plain": (0, (3, 2)),
@@ -96,12 +98,11 @@ def steps_by_step_size(runs: Runs) -> plt.Figure:
     figure, grid = plt.subplots(
         4, 3, figsize=(WIDTH, 6.8), sharex=True, sharey="row", height_ratios=[3, 1.1, 3, 1.1], squeeze=False
     )
-    order = [method for method in METHODS if method != "plain"] + ["plain"]
     for number, (function, step_rule) in enumerate(REGIMES):
         row, column = divmod(number, 3)
         above, below = grid[2 * row, column], grid[2 * row + 1, column]
         sweep = findings.sweep(function, step_rule)
-        for method in order:
+        for method in ORDER:
             steps, color = sweep.quartiles(method), COLORS[method]
             style = {"color": color, "linestyle": LINES[method], "linewidth": 1.6 if method == "plain" else 1.0}
             above.loglog(steps["step_size"], steps["steps_median"], label=LABELS[method], **style)
@@ -126,10 +127,9 @@ def arrivals(runs: Runs) -> plt.Figure:
     """Share of the starts that have arrived by a number of steps, each method at its best settings (a data profile)."""
     findings = Findings(runs)
     figure, grid = plt.subplots(2, 3, figsize=(WIDTH, 4.2), sharey=True, sharex="row")
-    order = [method for method in METHODS if method != "plain"] + ["plain"]
     for axes, (function, step_rule) in zip(grid.flat, REGIMES, strict=True):
         sweep = findings.sweep(function, step_rule)
-        for method in order:
+        for method in ORDER:
             codes = sweep.chosen(method, "expected", "own", "best", len(sweep.halves)).codes
             steps = np.sort(counted(codes, sweep.limit)[codes >= 0])
             shares = np.arange(1, len(steps) + 1) / len(codes)
@@ -189,11 +189,12 @@ def _component_steps(axes: Axes, findings: Findings) -> None:
     }
     for function, marker, color in zip(MINIMISERS, "oD", (BLUE, VERMILION), strict=True):
         sweep = findings.sweep(function, "fixed")
-        count, half = sweep.starts_of(COMPONENTWISE), len(sweep.halves)
-        settings = [("plain", 0.0), *((method, beta) for method, (_, beta) in labels.items())]
-        chosen = [sweep.chosen(method, "expected", "own", beta, half).codes[:count] for method, beta in settings]
-        base, *steps = [float(expected_steps(codes, sweep.limit)) for codes in chosen]
-        values = [each / base for each in steps]  # where neither arrives, NaN, which is not drawn
+        count = sweep.starts_of(COMPONENTWISE)
+        plain = sweep.scores("plain", "expected", "own", 0.0, count)
+        values = [
+            ratio_over_halves(sweep.scores(method, "expected", "own", beta, count), plain).value
+            for method, (_, beta) in labels.items()
+        ]
         axes.plot(values, range(len(values)), marker, color=color, label=function.capitalize(), markersize=5)
     axes.axvline(1.0, color="0.3", linestyle=":", linewidth=0.8)
     axes.set_yticks(range(len(labels)), [label for label, _ in labels.values()], fontsize=6)

@@ -331,8 +331,8 @@ class Findings:
     def knob(self, *, function: str, range: str, lowest: float = -math.inf) -> Estimate | None:
         """Span of the expected steps over exponents, over their span over sharpnesses; both are logarithms of ratios.
 
-        Exponents below `lowest` are left out. Where no start arrives the expected steps are infinite; as if one had
-        arrived counts in their place.
+        Exponents below `lowest` are left out. Expected steps are infinite where no start arrives; they are capped at their
+        value for a single arrival.
         """
         sizes = [0.0, 1.0] if range == "paper" else self.plane_sizes
         betas = [0.0, DEFAULT_BETA] if range == "paper" else list(self.settings.betas)
@@ -348,8 +348,10 @@ class Findings:
         return over_halves(spans[0] / np.maximum(spans[1], 1e-9))
 
     def lost_or_slow(self, *, function: str, smallest_step: float, long: int) -> Estimate:
-        """Share of pairs of a start and a fixed step of at least `smallest_step` from which plain descent diverges, or
-        takes more than `long` steps, over the halves of the starts."""
+        """Share of start and step pairs, with fixed steps of at least `smallest_step`, that plain descent loses or takes long on.
+
+        Lost is diverged or not arrived; long is more than `long` steps. Over the halves of the starts.
+        """
         sweep = self.sweep(function, "fixed")
         step_sizes, codes = sweep.plain_codes()
         large = step_sizes >= smallest_step * (1 - 1e-9)

@@ -14,7 +14,7 @@ SHOWN_FACES = 6
 """Faces of Figures 3 and 4, of the eight that a run keeps."""
 
 SHOWN_SHARE = 0.99
-"""Quantile of all epochs and runs at which an axis of `introvae_course` ends; it begins at 1 less this one."""
+"""Axes of `introvae_course` run from the quantile 1 - SHOWN_SHARE to this one, over all epochs and runs."""
 
 LARGEST_FACE = 0.65
 """Inches; at 200 dots an inch, twice the pixels of a 64 px face."""
@@ -76,7 +76,7 @@ def introvae_quality(runs: Runs) -> plt.Figure:
             if first in values and last in values:
                 axes.plot(values[[first, last]].mean(), [height, height], color=color, linewidth=0.6, alpha=0.6)
             if last in values:
-                axes.plot(values[last], [height] * len(values), "o", color=color, ms=2.5, label="" if row else name)
+                axes.plot(values[last], [height] * len(values), "o", color=color, ms=2.5, label=name)
         axes.set(xlabel=label, ylim=(len(methods) - 0.5, -0.5), yticks=range(len(methods)), yticklabels=methods)
     handles = [handle for axes in (grid.flat[0], grid.flat[-1]) for handle in axes.get_legend_handles_labels()[0]]
     named = {handle.get_label(): handle for handle in handles}
@@ -124,7 +124,7 @@ def introvae_course(runs: Runs) -> plt.Figure:
                 reference = _by_seed(history, methods[0], column, seeds)
                 axes.plot(reference.columns, reference.mean(), color=BLACK, linewidth=0.5)
             table = _by_seed(history, method, column, seeds)
-            band(axes, table.columns.to_numpy(), table.to_numpy(), BLUE, method)
+            band(axes, table.columns.to_numpy(), table.to_numpy(), BLUE, "")
             axes.tick_params(labelsize=6)
         cells[0].set_ylabel(fill(method, 14), rotation=0, ha="right", va="center", fontsize=7)
     for top, bottom, (column, label) in zip(grid[0], grid[-1], panels, strict=True):
@@ -154,6 +154,8 @@ def prior_samples(runs: Runs) -> plt.Figure:
             rows = min(2, len(samples))
             of_equal_length = np.split(samples[: len(samples) // rows * rows], rows)
             show_images(axes, np.concatenate(of_equal_length, axis=2), method)
+        else:
+            axes.set(xticks=[], yticks=[], ylabel=method)
     return _titled(figure, runs)
 
 

@@ -53,7 +53,7 @@ def chosen(methods: pd.DataFrame) -> Hashable | None:
 
 
 def _counted(verdicts: pd.Series) -> str:
-    """Verdicts of runs with their numbers, the most frequent first, as ``trained 3, order inverted 2``; one alone without."""
+    """Count verdicts, the most frequent first, as ``trained 3, order inverted 2``; a single verdict stands without its number."""
     counts = Counter(verdicts).most_common()
     return counts[0][0] if len(counts) == 1 else ", ".join(f"{verdict} {count}" for verdict, count in counts)
 
@@ -95,7 +95,8 @@ class Findings:
         ends["verdict"] = ends["method"].map(verdicts)
         if "validation_swd" in ends:
             rules = ends["method"].map(lambda method: self.settings.methods[method].encoder["rule"])
-            best = {chosen(trials) for _, trials in ends.groupby(rules)}
+            trials = [group for _, group in ends.groupby(rules) if len(group) > 1]
+            best = {chosen(group) for group in trials}
             ends["chosen"] = ["yes" if label in best else "" for label in ends.index]
         return tables | {"introvae_methods": ends}
 

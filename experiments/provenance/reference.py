@@ -34,7 +34,7 @@ WORDS = {"hinges": "hinge on a choice"}
 """Verdict -> how a count of it reads."""
 
 WITHHELD = ("figure_3_train_faces", "prior_samples")
-"""Neither CelebA nor a folder of somebody's images may be redistributed: the eight of one figure are all that is kept."""
+"""Neither CelebA nor a folder of somebody's images may be redistributed; only the six faces of Figure 4 are kept."""
 
 
 def provenance(settings: Settings) -> dict[str, Any]:
@@ -44,15 +44,16 @@ def provenance(settings: Settings) -> dict[str, Any]:
     seed share a machine.
 
     Raises:
-        UserError: if there are no runs; if a run was made with uncommitted changes, with other versions, or on another
-            machine than the other methods of its room and seed; or if the code of a method's runs differs.
+        UserError: if there are no runs; if a run was made with uncommitted changes, with other versions or data, or on
+            another machine than the other methods of its room and seed; or if the code of a method's runs differs.
     """
-    files = sorted((reading.results(settings) / "runs").glob("*/*/*/provenance.json"))
+    files = [folder / "provenance.json" for folder in reading.finished_runs(settings)]
     runs = [reading.read_provenance(file.parent) for file in files]
     if not runs:
         raise UserError(f"{reading.results(settings)}: no runs to keep; run the workflow")
     python = runs[0]["python"]
     versions: dict[str, str] = {}
+    data: dict[str, str] = {}
     code: dict[str, str] = {}
     commits: dict[str, set[str]] = {}
     machines: list[dict[str, Any]] = []
@@ -66,9 +67,8 @@ def provenance(settings: Settings) -> dict[str, Any]:
         fingerprint = read_yaml(file.with_name("config.yaml"))["code"]
         differing = [key for key in machine if machine[key] != theirs[key]]
         differing += ["python"] if run["python"] != python else []
-        differing += [
-            name for name, version in run["versions"].items() if versions.setdefault(name, version) != version
-        ]
+        for known, told in ((versions, run["versions"]), (data, run["data"])):
+            differing += [name for name, value in told.items() if known.setdefault(name, value) != value]
         if code.setdefault(f"{room}/{method}", fingerprint) != fingerprint:  # the rules of methods differ
             differing.append("code")
         if differing or run["dirty"]:
@@ -86,7 +86,7 @@ def provenance(settings: Settings) -> dict[str, Any]:
         "run_provenance": {"/".join(file.parts[3:6]): sha256(file) for file in files},
         "code": code,
         "commits": {room: sorted(hashes) for room, hashes in commits.items()},
-        "data": {name: checksum for run in runs for name, checksum in run["data"].items()},
+        "data": data,
         "one_thread_minutes" if all(map(reading.on_one_thread, runs)) else "minutes": minutes,
     }
 

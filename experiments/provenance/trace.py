@@ -30,7 +30,7 @@ def trace(path: Path | str) -> dict[str, Any]:
         raise UserError(f"{name}: no such file; name one below results or figures, as results/laptop/claims.csv")
     if parts[1:2] == ("reference",) and len(parts) > 3:
         return _reference(name, parts[2])
-    if Path(name, "provenance.json").exists():
+    if Path(name, "provenance.json").exists() and parts[1:2] != ("reference",):
         runs = {name: _digest(f"{name}/provenance.json")}
         return {"file": name, "files": _run_files(Path(name)), "runs": _group(runs)}
     if Path(name).is_dir() or parts[0] not in ("results", "figures"):

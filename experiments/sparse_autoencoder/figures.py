@@ -21,7 +21,7 @@ from experiments.sparse_autoencoder.findings import (
     group_of,
     value_of,
 )
-from experiments.sparse_autoencoder.settings import LAMBDA, fixed_lambda, size_and_rate
+from experiments.sparse_autoencoder.settings import LAMBDA, fixed_lambda, in_units, size_and_rate
 
 SOFTADAPT_MEAN = f"{SOFTADAPT}-mean-error"
 
@@ -52,7 +52,7 @@ def _shown(findings: Findings) -> dict[str, str]:
 
 
 def figure_5_autoencoder_losses(runs: Runs) -> plt.Figure:
-    """Figure 5: error, sparsity by two measures, and the loss at the lambda nearest to the paper's PCC."""
+    """Figure 5: error, sparsity by two measures, and the loss at the larger of the two lambdas shown."""
     findings = Findings(runs)
     shown = _shown(findings)
     lambdas = [value_of(method) for method in shown if method.startswith(LAMBDA)]
@@ -162,7 +162,7 @@ def _places(axes: Axes, findings: Findings, methods: list[str], yardstick: str) 
         estimate = ratio_over_seeds(findings.place(method, yardstick).to_numpy())
         if math.isnan(estimate.value):
             failed = failed_runs(findings.rows, method)
-            text = f"{failed} runs diverged" if failed else "beyond the grid"
+            text = f"runs diverged: {failed}" if failed else "beyond the grid"
             axes.text(
                 0.98, row, text, ha="right", va="center", fontsize=5, color="0.5", transform=axes.get_yaxis_transform()
             )
@@ -183,22 +183,18 @@ def _places(axes: Axes, findings: Findings, methods: list[str], yardstick: str) 
 def schedule_or_adaptivity(runs: Runs) -> plt.Figure:
     """Errors at equal sparsity, by yardstick: SoftAdapt over fixed lambdas, replayed weights over SoftAdapt, over warm-ups."""
     findings = Findings(runs)
-    compared: dict[str, Callable[[str], Estimate | None]] = {
-        "SoftAdapt over\nfixed $\\lambda$": lambda yardstick: findings.frontier(yardstick=yardstick),
-    }
+    compared: dict[str, Callable[..., Estimate | None]] = {"SoftAdapt over\nfixed $\\lambda$": findings.frontier}
     if YOKED in findings.methods:
-        compared["replayed over\nSoftAdapt"] = lambda yardstick: findings.frontier(
-            yardstick=yardstick, ours=YOKED, theirs=SOFTADAPT
-        )
+        compared["replayed over\nSoftAdapt"] = partial(findings.frontier, ours=YOKED, theirs=SOFTADAPT)
     for epochs in sorted(runs.section.warm_ups):
         label = f"SoftAdapt over warm-up\nof {epochs} epochs"
-        compared[label] = partial(_over_warm_up, findings, epochs)
+        compared[label] = partial(findings.against_warm_up, warm_up=epochs)
     figure, axes = plt.subplots(figsize=(WIDTH, 0.55 * len(compared) + 1.1))
     colors = dict(zip(YARDSTICKS, (VERMILION, BLUE, GREEN, PURPLE), strict=True))
     for row, estimated in enumerate(compared.values()):
         for offset, (yardstick, color) in enumerate(colors.items()):
             place = row + 0.17 * (offset - 1.5)
-            estimate = estimated(yardstick) or NO_ESTIMATE
+            estimate = estimated(yardstick=yardstick) or NO_ESTIMATE
             axes.plot([estimate.low, estimate.high], [place, place], color=color)
             axes.plot(
                 estimate.value, place, "o", color=color, markersize=4, label=YARDSTICKS[yardstick] if row == 0 else ""
@@ -217,14 +213,10 @@ def schedule_or_adaptivity(runs: Runs) -> plt.Figure:
     return figure
 
 
-def _over_warm_up(findings: Findings, epochs: int, yardstick: str) -> Estimate | None:
-    return findings.against_warm_up(warm_up=epochs, yardstick=yardstick)
-
-
 def where_it_lands(runs: Runs) -> plt.Figure:
     """L1 norm that the fixed lambdas predict, and that SoftAdapt reaches, in other units and settings."""
     findings = Findings(runs)
-    settings = ["main", *(f"units-{factor:g}" for factor in sorted(runs.section.unit_factors)), *runs.section.variants]
+    settings = ["main", *map(in_units, sorted(runs.section.unit_factors)), *runs.section.variants]
     figure, axes = plt.subplots(figsize=(3.6, 3.4))
     ends = []
     for setting in settings:
@@ -257,7 +249,7 @@ def where_it_lands(runs: Runs) -> plt.Figure:
 
 
 def autoencoder_plane(runs: Runs) -> plt.Figure:
-    """Final error, L1 norm and PCC by exponent of the loss and sharpness of its rate."""
+    """Final error, share of active units and PCC by exponent of the loss and sharpness of its rate."""
     findings, plane = Findings(runs), runs.section.plane
     columns = {"test_mse": "test error per pixel", "test_active_share": "share of active units", "test_pcc": "PCC, %"}
     figure, grid = plt.subplots(1, 3, figsize=(WIDTH, 2.5))

@@ -93,7 +93,7 @@ def test_a_row_says_what_was_measured_and_how_it_was_judged():
         "not_run": 0,
         "lowest": 6.0,
         "highest": 6.0,
-        "holm_factor": 1.0,
+        "factor": 1.0,
         "verdict": "supported",
         "reading": "supported",
         "figure": "somewhere",
@@ -143,9 +143,8 @@ def test_options_stay_what_they_are_beside_claims_without_the_choice(tmp_path):
     assert read["measured"].tolist() == [1.0, 2.0, 1.0]
 
 
-def test_holm_corrects_over_the_papers_claims_alone():
-    """Of the paper's three tested claims the strongest counts three times, the next twice: 0.013 becomes 0.026, and 0.047
-    stays. Sweeps and claims of ours stand outside."""
+def test_the_papers_claims_alone_are_corrected():
+    """Three of the paper's claims are tested, so that 0.0132 becomes 0.04. Sweeps and claims of ours stand outside."""
     entries = [
         {"id": "weak"},
         {"id": "strong"},
@@ -164,17 +163,24 @@ def test_holm_corrects_over_the_papers_claims_alone():
     )
     assert p_of(9.0) < p_of(3.0) == pytest.approx(0.0132, abs=1e-4)
     assert p_of(2.0) == pytest.approx(0.0474, abs=1e-4)
-    factors = table["holm_factor"]
-    assert factors[["strong", "middle", "weak", "sweep"]].tolist() == [3, 2, 1, 1]
+    factors = table["factor"]
+    assert factors[["strong", "middle", "weak", "sweep"]].tolist() == [3, 3, 3, 1]
     assert factors[["ours", "untested"]].isna().all()
-    assert set(table.loc[table.index != "untested", "verdict"]) == {"supported"}
+    assert table["verdict"].to_dict() == {
+        "weak": "undecided",
+        "strong": "supported",
+        "middle": "supported",
+        "sweep": "supported",
+        "ours": "supported",
+        "untested": "not testable",
+    }
 
 
 def test_a_claim_that_does_not_survive_the_correction_is_undecided():
-    """0.013 three times is 0.04, 0.047 twice is 0.095, and there it ends, for 0.048 too."""
+    """Three times 0.013 is 0.04, which holds; three times 0.047 and 0.048 are 0.14."""
     entries = [{"id": "one"}, {"id": "two"}, {"id": "three"}, {"id": "ours", "family": "ours"}]
     table, specified = judged(entries, one=around(3.0), two=around(2.0), three=around(-1.99), ours=around(2.0))
-    assert table["holm_factor"].tolist()[:3] == [3, 2, math.inf]
+    assert table["factor"].tolist()[:3] == [3, 3, 3]
     assert table["verdict"].to_dict() == {
         "one": "supported",
         "two": "undecided",
@@ -188,13 +194,13 @@ def test_a_claim_that_does_not_survive_the_correction_is_undecided():
 
 
 def test_each_specification_survives_the_correction_or_not():
-    """The claim's place comes from its strongest specification, at 0.0002; the weak one, 0.047 twice, is undecided."""
+    """The specifications of a claim do not count against one another: 0.0002 twice is decided, 0.047 twice is not."""
     values = {1: 9.0, 2: 2.0}
     table, specified = judged(
         [{"id": "size", "over": ["size"]}, {"id": "other"}], size=lambda size: around(values[size]), other=around(4.0)
     )
-    assert table.loc["size", ["holm_factor", "reading"]].tolist() == [2, "supported in 1 of 2"]
-    assert table.loc["other", ["holm_factor", "reading"]].tolist() == [1, "supported"]
+    assert table.loc["size", ["factor", "reading"]].tolist() == [2, "supported in 1 of 2"]
+    assert table.loc["other", ["factor", "reading"]].tolist() == [2, "supported"]
     assert specified["decision"].tolist() == ["supports", "undecided", "supports"]
 
 
@@ -204,8 +210,8 @@ def test_a_failed_method_has_no_number_but_a_verdict():
     row = table.loc["lost"]
     assert (row["verdict"], row["failed_runs"], row["observations"]) == ("contradicted", "ours 2 of 5", 0)
     assert row[["measured", "measured_low", "lowest", "highest"]].isna().all()
-    assert row["holm_factor"] == 1  # it is not tested, and leaves the others alone
-    assert table.loc["rest", "holm_factor"] == 1
+    assert row["factor"] == 1  # it is not tested, and leaves the others alone
+    assert table.loc["rest", "factor"] == 1
     assert specified["failed_runs"].tolist() == ["ours 2 of 5", ""]
 
 

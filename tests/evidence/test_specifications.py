@@ -13,12 +13,12 @@ from experiments.evidence.specifications import (
     Cell,
     Choice,
     Claim,
+    Ledger,
     cells,
     corrected,
     hinge,
     load_ledger,
     main_estimate,
-    smallest_p,
     verdict,
 )
 from experiments.evidence.statistics import NO_ESTIMATE, Estimate, NotRun
@@ -172,7 +172,7 @@ def table(function, colours=("red", "green", "blue"), sizes=(1, 2), rules=("a", 
 
 def test_a_verdict_hinges_on_the_choice_that_separates():
     made = verdict(table(lambda colour, size, rule: C if rule == "b" else S))
-    assert (made.word, made.text) == ("hinges", "hinges on step rule")
+    assert (made.word, made.text) == ("hinges", "hinges on step_rule")
 
 
 def test_undecided_cells_do_not_matter_to_the_hinge():
@@ -201,7 +201,7 @@ def test_pairs_that_separate_alike_are_joined_by_or():
         cell(C, colour="green", size=1, step_rule="a"),
         cell(S, colour="green", size=2, step_rule="b"),
     ]
-    assert verdict(made).text == "hinges on colour and size or colour and step rule"
+    assert verdict(made).text == "hinges on colour and size or colour and step_rule"
 
 
 def test_more_than_two_choices_are_several_with_the_shares():
@@ -238,19 +238,21 @@ def test_a_hinge_is_the_smallest_set_that_separates(decisions):
     for count in (1, 2):
         sets = [subset for subset in itertools.combinations(names, count) if separates(subset, decided)]
         if sets:
-            words = " or ".join(" and ".join(subset) for subset in sets).replace("_", " ")
-            assert hinge(made) == f"hinges on {words}"
+            words = " or ".join(" and ".join(subset) for subset in sets)
+            assert hinge(made, {}) == f"hinges on {words}"
             return
-    assert hinge(made).startswith("hinges on several choices: ")
+    assert hinge(made, {}).startswith("hinges on several choices: ")
 
 
 # --- correction --------------------------------------------------------------------------------------------------
 
 
-def test_a_claim_takes_its_place_by_its_smallest_p():
-    assert smallest_p([cell(S, 0.03), cell(U, 0.2), cell(S, NAN), cell(C, 0.01)]) == 0.01
-    assert math.isnan(smallest_p([cell(S, NAN)]))
-    assert math.isnan(smallest_p([]))
+def test_a_verdict_calls_choices_by_their_names():
+    ledger = Ledger(choices={"size": Choice(name="how large", open="It is.", options={1: "one", 2: "two"})}, claims=[])
+    assert ledger.names == {"size": "how large"}
+    two = [cell(S, 0.01, size=1), cell(C, 0.01, size=2)]
+    assert verdict(two, ledger.names).text == "hinges on how large"
+    assert verdict(two).text == "hinges on size"
 
 
 def test_a_cell_whose_p_does_not_bear_the_factor_is_undecided():

@@ -15,7 +15,6 @@ from experiments.evidence.statistics import (
     Estimate,
     Failed,
     decide,
-    holm_factors,
     mean_over_seeds,
     median_over_pairs,
     over_halves,
@@ -428,50 +427,3 @@ def test_failed_runs_in_words():
     assert str(Failed(1, 0, 5, "above")) == "ours 1 of 5"
     assert str(Failed(0, 2, 7, "below")) == "theirs 2 of 7"
     assert str(Failed(3, 2, 5, "below")) == "ours 3 of 5, theirs 2 of 5"
-
-
-# --- Holm --------------------------------------------------------------------------------------------------------
-
-
-def test_holm_by_hand():
-    """Of four that are tested, 0.01 counts four times and 0.015 three times; 0.03 twice is 0.06, and there it ends."""
-    factors = holm_factors({"a": 0.015, "b": 0.01, "c": 0.03, "d": 0.04, "e": NAN})
-    assert factors == {"b": 4, "a": 3, "c": 2, "d": INF, "e": 1}
-
-
-def test_holm_of_none_and_of_one():
-    assert holm_factors({}) == {}
-    assert holm_factors({"a": NAN}) == {"a": 1}
-    assert holm_factors({"a": 0.9, "b": NAN}) == {"a": 1, "b": 1}
-
-
-def test_holm_takes_equal_p_values_in_their_order():
-    assert holm_factors({"z": 0.01, "a": 0.01, "m": 0.01}) == {"z": 3, "a": 2, "m": 1}
-
-
-def adjusted(p_values):
-    """Holm's adjusted p values (1979), each as the largest of the products before it."""
-    order = np.argsort(p_values, kind="stable")
-    products = [(len(order) - rank) * p_values[place] for rank, place in enumerate(order)]
-    found = np.empty(len(order))
-    found[order] = np.minimum(1, np.maximum.accumulate(products))
-    return found
-
-
-@given(st.lists(st.floats(1e-6, 1), min_size=1, max_size=12))
-def test_holm_rejects_what_the_adjusted_p_values_reject(values):
-    factors = holm_factors(dict(enumerate(values)))
-    rejected = [values[key] * factors[key] < 0.05 for key in range(len(values))]
-    expected = adjusted(values)
-    assert all(r == (p < 0.05) for r, p in zip(rejected, expected, strict=True) if abs(p - 0.05) > 1e-9)
-
-
-def test_holm_keeps_the_chance_of_any_false_rejection_below_the_level():
-    """Of ten true hypotheses, in 4,000 families."""
-    random = np.random.default_rng(0)
-    families = random.random((4000, 10))
-    wrong = 0
-    for family in families:
-        factors = holm_factors(dict(enumerate(family)))
-        wrong += any(p * factors[key] < 0.05 for key, p in enumerate(family))
-    assert wrong / 4000 == pytest.approx(0.0489, abs=0.01)  # 1 - 0.995^10

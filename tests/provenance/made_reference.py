@@ -80,7 +80,7 @@ NUMBERS = {
     "scale": "laptop",
     "runs": 7,
     "niqe": {"largest_error_of_closed_form": 1.98e-10},
-    "verdicts": {"paper": {"supported": 3, "contradicted": 1}},
+    "verdicts": {"supported": 3, "contradicted": 1},
     "autoencoder": {"optimal_lambda": {"pcc_82_at_30": 7.1e-4}, "diverged": []},
 }
 

@@ -132,7 +132,7 @@ def test_claims_on_introvae(scale, diverged, verdicts, failed):
     assert ledger.loc["psnr", "failed_runs"] == failed
     assert math.isnan(ledger.loc["psnr", "measured"]) == bool(failed)
     assert ledger.loc["psnr", "observations"] == (0 if failed else 5)
-    assert (ledger.loc["psnr", "holm_factor"] == 1) >= bool(failed)  # nothing is tested, so nothing is corrected
+    assert (ledger.loc["psnr", "factor"] == 1) >= bool(failed)  # nothing is tested, so nothing is corrected
 
 
 def test_one_run_of_many_that_diverges_refutes_that_none_does(scale):
@@ -178,7 +178,7 @@ def test_claims_on_the_autoencoder(scale, manner):
     assert who == ["ours 1"] * 8 + ["theirs 1"] * 3
     assert ledger.loc[["original", "yoked", "normalized", "units"], "verdict"].tolist() == [C, C, S, C]
     assert ledger[["measured", "measured_low", "measured_high"]].isna().all(axis=None)
-    assert set(ledger["holm_factor"]) == {1}
+    assert set(ledger["factor"]) == {1}
 
 
 @ALL_MANNERS
