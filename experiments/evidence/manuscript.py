@@ -74,7 +74,8 @@ def _plain(value: Any) -> Any:
 
 def readable_by_typst(settings: Settings) -> Iterator[Path]:
     """Yield the files that the manuscript may open. Typst does not say which it opened, so all tables and figures count."""
-    yield from (MANUSCRIPT, Path(LEDGER), Path("paper/published.yaml"), reading.results(settings) / "claims.csv")
+    yield from (MANUSCRIPT, *map(Path, (LEDGER, "paper/published.yaml", "paper/references.bib")))
+    yield reading.results(settings) / "claims.csv"
     yield from sorted((reading.results(settings) / "tables").glob("[!.]*.csv"))
     yield from sorted(reading.figures(settings).glob("[!.]*.pdf"))
     yield from map(Path, sorted(set(re.findall(r'"/(results/[^"]+)"', MANUSCRIPT.read_text(encoding="utf-8")))))

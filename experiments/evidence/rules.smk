@@ -125,6 +125,7 @@ rule paper:
         DRAWN,
         modules("experiments.evidence.manuscript", *FINDINGS),
         "paper/paper.typ",
+        "paper/references.bib",
         "paper/published.yaml",
         "paper/claims.yaml",
         QUOTED,
