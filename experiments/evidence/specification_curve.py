@@ -13,7 +13,7 @@ from experiments.evidence.specifications import Claim, Ledger, load_ledger
 from experiments.evidence.style import BLUE, VERMILION, WIDTH, plt
 from experiments.scale import Settings
 
-CURVE, LINE = 2.2, 0.08
+CURVE, LINE = 2.2, 0.1
 """Height of a curve with its title, and of a line of options, in inches."""
 
 COLORS = {"supports": BLUE, "contradicts": VERMILION, "undecided": "0.6"}
@@ -64,10 +64,9 @@ def _curve(axes: Axes, claim: Claim, found: pd.DataFrame) -> None:
         lowest, highest = lowest / 1.1, highest * 1.1
         axes.set_yscale("log")
         if highest / lowest < 30:
-            steps = MaxNLocator(6, steps=[1, 2, 5, 10]).tick_values(lowest, highest)
-            axes.yaxis.set_major_locator(
-                LogLocator(subs=(1.0, 2.0, 5.0)) if highest / lowest > 4 else FixedLocator(steps)
-            )
+            even = FixedLocator(MaxNLocator(6, steps=[1, 2, 5, 10]).tick_values(lowest, highest))
+            subs = (1, 2, 5) if highest / lowest > 8 else (1, 1.5, 2, 3, 5, 7)
+            axes.yaxis.set_major_locator(LogLocator(subs=subs) if highest / lowest > 1.6 else even)
             axes.minorticks_off()
         axes.yaxis.set_major_formatter("{x:g}")
     else:
@@ -102,7 +101,7 @@ def _matrix(axes: Axes, found: pd.DataFrame, options: list[tuple[str, str]], nam
     for row in range(1, len(options)):
         if options[row][0] != options[row - 1][0]:
             axes.axhline(row - 0.5, color="0.85", linewidth=0.6)
-    labels = [f"{names[name]}: {option.replace('_', ' ')}" for name, option in options]
+    labels = [f"{names[name].removeprefix('the ')}: {option.replace('_', ' ')}" for name, option in options]
     axes.set_yticks(range(len(options)), labels, fontsize=5)
     axes.set_ylim(len(options) - 0.5, -0.5)
     axes.set_xticks([])

@@ -12,7 +12,10 @@ from experiments.runs.jobs import captions
 
 
 def readable(table: pd.DataFrame) -> pd.DataFrame:
-    """Join each value with its interval, ``value [low, high]``, to four significant digits, all as text."""
+    """Join each value with its interval, ``value [low, high]``, to four significant digits, all as text.
+
+    A value whose interval is itself, as that of a fact, stands alone.
+    """
     shown: dict[str, list[str]] = {}
     for column in table.columns:
         if column.endswith(("_low", "_high")) and column.rsplit("_", 1)[0] in table.columns:
@@ -21,7 +24,7 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
         if f"{column}_low" in table.columns:
             bounds = zip(table[f"{column}_low"], table[f"{column}_high"], strict=True)
             texts = [
-                text if np.isnan(low) else f"{text} [{_number(low)}, {_number(high)}]"
+                text if np.isnan(low) or low == high else f"{text} [{_number(low)}, {_number(high)}]"
                 for text, (low, high) in zip(texts, bounds, strict=True)
             ]
         shown[column.replace("_", " ")] = texts

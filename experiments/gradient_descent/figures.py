@@ -143,7 +143,7 @@ def arrivals(runs: Runs) -> plt.Figure:
         axes.set(xscale="log", ylim=(0, 1.03))
         axes.set_title(_title(function, step_rule), fontsize=7)
     for axes in grid[:, 0]:
-        axes.set_ylabel("share of starts that have arrived")
+        axes.set_ylabel("share arrived")
     for axes in grid[-1]:
         axes.set_xlabel("steps")
     handles, labels = grid[0, 0].get_legend_handles_labels()

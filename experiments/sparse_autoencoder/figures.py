@@ -44,7 +44,8 @@ def _shown(findings: Findings) -> dict[str, str]:
         at = math.nan
     if not math.isnan(at):
         nearest = fixed_lambda(min((v for v in findings.lambdas() if v > 0), key=lambda v: abs(math.log(v) - at)))
-        shown.setdefault(nearest, f"{_lambda(nearest)} (PCC near 82)")
+        pcc = findings.final_means.loc[nearest, "test_pcc"]
+        shown.setdefault(nearest, f"{_lambda(nearest)} (PCC {pcc:.0f})")
     shown[SOFTADAPT] = "SoftAdapt"
     if SOFTADAPT_MEAN in findings.methods:
         shown[SOFTADAPT_MEAN] = "SoftAdapt, mean error"
@@ -77,7 +78,7 @@ def figure_5_autoencoder_losses(runs: Runs) -> plt.Figure:
                 values = rows[f"{part}_mse"] + value * rows[f"{part}_l1"] if key == "loss" else rows[f"{part}_{key}"]
                 table = rows.assign(shown=values).pivot_table(index="seed", columns="epoch", values="shown")
                 table = table.reindex(runs.section.seeds_of(method)).dropna(axis=1)  # epochs that every seed has
-                named = label if part == "validation" else ""
+                named = label if part == "train" else ""
                 band(axes, table.columns.to_numpy(), table.to_numpy(), colors[method], named, linestyle)
         axes.set(xlabel="epoch", yscale="symlog" if key == "l1" else "linear" if key == "active_share" else "log")
         axes.set_title(title, fontsize=7)
@@ -140,14 +141,12 @@ def _plane(axes: Axes, findings: Findings, means: pd.DataFrame, methods: list[st
         members = [method for method in methods if group_of(method) == group]
         rows = means.loc[members]
         rows = rows[rows[column] > line[column].min() / 3]
-        axes.plot(
-            rows[column], rows["test_mse"], GROUP_MARKERS[group], color=color, markersize=4, label=group, alpha=0.85
-        )
+        if len(rows):
+            marker = GROUP_MARKERS[group]
+            axes.plot(rows[column], rows["test_mse"], marker, color=color, markersize=4, label=group, alpha=0.85)
     place = means.loc[SOFTADAPT, [column, "test_mse"]]
     if not place.isna().any():
-        axes.annotate(
-            "SoftAdapt", place, (-6, -14), textcoords="offset points", fontsize=7, color=VERMILION, ha="right"
-        )
+        axes.annotate("SoftAdapt", place, (6, 3), textcoords="offset points", fontsize=7, color=VERMILION, ha="left")
     axes.set(xscale="log", yscale="log", xlabel=f"{YARDSTICKS[yardstick]} (less is sparser)")
     axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axes.minorticks_off()
