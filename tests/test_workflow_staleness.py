@@ -125,3 +125,14 @@ def test_an_edit_of_a_claim_judges_anew(edited):
     """And draws the figures that show claims."""
     figures = ["figures_gradient_descent", "figures_sparse_autoencoder"]
     assert edited("paper/claims.yaml") == ["all", "claims", *figures, "paper", "report"]
+
+
+@pytest.mark.parametrize("name", ["claims.csv", "specifications.csv", "tables/introvae_methods.csv"])
+def test_what_the_manuscript_quotes_of_another_scale_makes_it_anew(edited, name):
+    assert edited(f"results/reference/introvae-rivals/{name}", "\n") == ["all", "paper", "report"]
+
+
+def test_published_numbers_make_what_shows_them_anew(edited):
+    plan = edited("paper/published.yaml")
+    assert {"figures_niqe_collapse", "figures_step_cost", "claims", "paper"} <= set(plan)
+    assert "introvae" not in plan

@@ -102,6 +102,15 @@ def settings(written, tmp_path, monkeypatch):
     return settings
 
 
+def test_rows_that_the_scale_does_not_name_are_left_out(settings):
+    """As those of committed rows, where a config has fewer seeds or methods."""
+    before = reading.Runs(settings, "introvae").rows
+    section = settings.introvae.model_copy(update={"seeds": settings.introvae.seeds[:2]})
+    fewer = reading.Runs(settings.model_copy(update={"introvae": section}), "introvae").rows
+    assert set(before["seed"]) > set(fewer["seed"]) == {*section.seeds}
+    assert len(fewer) == before["seed"].isin(section.seeds).sum()
+
+
 LEDGER = [
     {"id": "a", "measure": {"sparse_autoencoder.frontier": {}}, "over": ["yardstick"], "rule": {"below": 1.0}},
     {"id": "b", "measure": {"introvae.without_warmup": {}}, "rule": {"above": 15.0}},

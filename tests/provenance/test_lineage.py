@@ -182,8 +182,8 @@ def test_the_manuscript_is_traced_through_its_tables_and_figures_to_the_runs(ana
 def test_all_that_the_manuscript_opens_is_of_a_kind_that_its_record_names():
     text = (made.ROOT / "paper" / "paper.typ").read_text(encoding="utf-8")
     opened = re.findall(r"\b(?:csv|json|yaml|toml|xml|read|image|bibliography)\((\w+ \+ \"/|[^)+,]*)", text)
-    assert {'results + "/', 'figures + "/', '"published.yaml"', '"claims.yaml"'} <= set(opened)
-    known = re.compile(r'(results|figures) \+ "/|"(published|claims)\.yaml"|"/results/')
+    assert {'results + "/', 'figures + "/', '"published.yaml"', '"claims.yaml"', '"references.bib"'} <= set(opened)
+    known = re.compile(r'(results|figures) \+ "/|"(published|claims)\.yaml"|"references\.bib"|"/results/')
     assert [start for start in opened if not known.match(start)] == []
 
 
@@ -239,10 +239,13 @@ def test_the_committed_reference_can_be_traced(name):
         ),
         ("results/made/runs", r"results/made/runs: neither an output of experiments.evidence nor a run folder"),
         ("paper/claims.yaml", r"paper/claims\.yaml: neither an output of experiments.evidence"),
+        # it holds a provenance.json as run folders do, and nobody is told to remove it
+        ("results/reference/made", r"^results/reference/made: neither an output of experiments.evidence"),
     ],
 )
 def test_what_cannot_be_traced_is_one_line(analysed, name, message):
     Path("results/made/report.html").write_text("report")
+    reference.keep(made.scale())
     with pytest.raises(UserError, match=message):
         trace(name)
 

@@ -138,6 +138,14 @@ def change(room, method, seed, **values):
     write_json(path, json.loads(path.read_text()) | values)
 
 
+def test_runs_that_the_scale_does_not_name_are_not_its_own(scale):
+    """As one typed by hand with another seed, which may even be damaged."""
+    before = reference.provenance(scale)
+    shutil.copytree("results/made/runs/introvae/fixed/seed-12", "results/made/runs/introvae/fixed/seed-99")
+    Path("results/made/runs/introvae/fixed/seed-99/provenance.json").write_text("{")
+    assert reference.provenance(scale) == before
+
+
 GPU = {"gpu": "NVIDIA H100", "threads": 64}
 
 
@@ -168,6 +176,13 @@ def test_rooms_and_seeds_may_come_from_several_machines_and_all_are_named(scale)
 def test_a_difference_paired_by_seed_crosses_no_machines(scale, values, message):
     change("introvae", "softadapt", 12, **values)
     with pytest.raises(UserError, match=rf"softadapt/seed-12/provenance\.json: no part .* \({message}\)"):
+        reference.provenance(scale)
+
+
+def test_runs_have_the_same_data(scale):
+    change("introvae", "fixed", 12, data={"images.npy": "before"})
+    change("introvae", "softadapt", 12, data={"images.npy": "after"})
+    with pytest.raises(UserError, match=r"softadapt/seed-12/provenance\.json: no part .* \(images\.npy differ\)"):
         reference.provenance(scale)
 
 

@@ -406,6 +406,17 @@ def test_against_component_steps_judges_by_the_first_starts(found, tuned, beta, 
     assert over_halves(found.against_component_steps(function="rosenbrock", tuned=tuned, beta=beta), *ratios)
 
 
+def test_the_figure_chooses_and_judges_on_halves_as_the_ledger_does(scale):
+    """Over plain descent's 600, 500 and 300 steps, in 8, 8 and 4 of the 20 halves; drawn are the medians.
+
+    The original rule takes 240, 60 and 90 steps, the loss-weighted one 135, 45 and 90, steps by component 90, 80 and 55.
+    """
+    axes = adapter.figure(scale.write(ROOM), ROOM, "descent_plane").axes[2]
+    drawn = {line.get_label(): list(line.get_xdata()) for line in axes.lines}
+    assert drawn["Rosenbrock"] == pytest.approx([90 / 300, 135 / 600, 80 / 500])
+    assert drawn["Beale"] == pytest.approx([500 / 100] * 3)
+
+
 def test_against_component_steps_of_the_other_function(found):
     assert over_halves(found.against_component_steps(function="beale", tuned="expected", beta="default"), 1, 1, 1, 1)
 

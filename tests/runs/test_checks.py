@@ -83,3 +83,12 @@ def test_the_code_of_a_check_is_that_of_the_runs_and_of_their_rules(checked, mon
     checks.check(load(SMOKE), "here")
     names = {path.name for path in files}
     assert {"size_and_rate.py", "_previous_losses.py", "warm_up.py", "updates.py", "functional.py"} <= names
+
+
+def test_a_scale_ends_with_a_report_epoch(checked):
+    """The claims judge the last epoch, and measurements are taken at report epochs only."""
+    settings = load(SMOKE)
+    section = settings.introvae.model_copy(update={"epochs": settings.introvae.epochs + 1})
+    with pytest.raises(UserError, match=rf"^here: introvae\.report_epochs: must end with epoch {section.epochs}, "):
+        checks.check(settings.model_copy(update={"introvae": section}), "here")
+    assert checked == []
