@@ -19,7 +19,7 @@ from statistics import median
 from typing import Any
 
 from experiments.evidence.reading import MACHINE, REFERENCE, machine_of, read_provenance
-from experiments.provenance.tolerances import Estimate, Status, Tolerances, judge, load_tolerances, number
+from experiments.provenance.tolerances import Status, Tolerances, Written, judge, load_tolerances, number
 from experiments.runs.errors import UserError, run_main
 from experiments.runs.files import write_text
 from experiments.runs.validation import read_yaml
@@ -28,7 +28,7 @@ from experiments.scale import load
 SHOWN = 20
 """Largest number of unequal values that are printed; ``comparison.csv`` has all."""
 
-Table = dict[str, dict[str, Estimate]]
+Table = dict[str, dict[str, Written]]
 """Row -> column -> value; a row is named by its keys."""
 
 
@@ -39,8 +39,8 @@ class Comparison:
     table: str
     row: str
     column: str
-    reference: Estimate
-    fresh: Estimate
+    reference: Written
+    fresh: Written
     tolerance: str
     status: Status
 
@@ -53,7 +53,7 @@ class Comparison:
         return f"{self.table}, {self.row}, {self.column}: reference {self.reference}, fresh {self.fresh}"
 
 
-NOTHING = Estimate("")
+NOTHING = Written("")
 
 
 def read_table(path: Path, keys: list[str]) -> Table:
@@ -81,7 +81,7 @@ def read_table(path: Path, keys: list[str]) -> Table:
             )
         bounds = {f"{column}{end}" for column in row for end in ("_low", "_high")}
         table[name] = {
-            column: Estimate(value, row.get(f"{column}_low", ""), row.get(f"{column}_high", ""))
+            column: Written(value, row.get(f"{column}_low", ""), row.get(f"{column}_high", ""))
             for column, value in row.items()
             if column not in keys and column not in bounds
         }
@@ -98,7 +98,7 @@ def read_numbers(path: Path) -> Table:
                 walk(entry, f"{row}.{key}" if row else str(key))
             else:
                 text = entry if isinstance(entry, str) else json.dumps(entry)
-                table.setdefault(row, {})[str(key)] = Estimate(text)
+                table.setdefault(row, {})[str(key)] = Written(text)
 
     walk(json.loads(path.read_text(encoding="utf-8")), "")
     return table

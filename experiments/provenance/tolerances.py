@@ -58,7 +58,7 @@ def load_tolerances(path: Path | str = "paper/tolerances.yaml") -> Tolerances:
 
 
 @dataclass(frozen=True)
-class Estimate:
+class Written:
     """A value as written in a table, and its interval, empty where there is none."""
 
     value: str
@@ -70,7 +70,7 @@ class Estimate:
         return _short(self.value) + interval
 
 
-def judge(tolerance: Tolerance | str, reference: Estimate, fresh: Estimate) -> Status:
+def judge(tolerance: Tolerance | str, reference: Written, fresh: Written) -> Status:
     """Judge a fresh value by the reference. Equal means equal to the bit, with the interval: the text is compared."""
     if reference == fresh:
         return "equal"
@@ -92,7 +92,7 @@ def judge(tolerance: Tolerance | str, reference: Estimate, fresh: Estimate) -> S
     return "moved"
 
 
-def _within(widen: float, reference: Estimate, value: float) -> bool:
+def _within(widen: float, reference: Written, value: float) -> bool:
     low, high = number(reference.low), number(reference.high)
     if low is None or high is None:
         return False

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from experiments.evidence.reading import MACHINE, PROVENANCE
 from experiments.provenance import compare
-from experiments.provenance.tolerances import Estimate, Tolerance, Tolerances, judge, load_tolerances
+from experiments.provenance.tolerances import Tolerance, Tolerances, Written, judge, load_tolerances
 from experiments.runs.errors import UserError
 from experiments.runs.files import write_json
 
@@ -246,8 +246,8 @@ finite = st.floats(-1e6, 1e6, allow_nan=False)
 @given(low=finite, width=st.floats(0, 1e3), shift=finite)
 def test_what_lies_in_the_widened_reference_is_tolerated_and_all_else_is_not(low, width, shift):
     high = low + width
-    reference = Estimate(repr((low + high) / 2), repr(low), repr(high))
-    fresh = Estimate(repr((low + high) / 2 + shift), repr(low + shift), repr(high + shift))
+    reference = Written(repr((low + high) / 2), repr(low), repr(high))
+    fresh = Written(repr((low + high) / 2 + shift), repr(low + shift), repr(high + shift))
     status = judge(Tolerance(widen=1), reference, fresh)
     if abs(shift) < 1.49 * width:
         assert status in ("equal", "within tolerance")
@@ -257,7 +257,7 @@ def test_what_lies_in_the_widened_reference_is_tolerated_and_all_else_is_not(low
 
 def test_a_wide_interval_of_its_own_excuses_no_number():
     """As one broken seed among three gives."""
-    assert judge(Tolerance(widen=1), Estimate("32.9", "32.5", "33.3"), Estimate("20.0", "5", "35")) == "moved"
+    assert judge(Tolerance(widen=1), Written("32.9", "32.5", "33.3"), Written("20.0", "5", "35")) == "moved"
 
 
 @pytest.mark.parametrize(
@@ -280,7 +280,7 @@ def test_a_wide_interval_of_its_own_excuses_no_number():
     ],
 )
 def test_the_kinds_of_tolerance(tolerance, reference, fresh, status):
-    assert judge(tolerance, Estimate(reference), Estimate(fresh)) == status
+    assert judge(tolerance, Written(reference), Written(fresh)) == status
 
 
 def test_the_first_pattern_that_fits_counts():
@@ -312,7 +312,7 @@ def test_keys_that_do_not_tell_rows_apart_are_one_line(tmp_path):
         compare.read_table(path, ["method"])
     with pytest.raises(UserError, match=r"x\.csv: no column seed; correct keys\.x"):
         compare.read_table(path, ["seed"])
-    assert compare.read_table(path, ["method", "epoch"])["a, 2"] == {"psnr": Estimate("3.0")}
+    assert compare.read_table(path, ["method", "epoch"])["a, 2"] == {"psnr": Written("3.0")}
 
 
 def test_nothing_to_compare_is_one_line(fresh, monkeypatch):
