@@ -146,7 +146,9 @@ def _plane(axes: Axes, findings: Findings, means: pd.DataFrame, methods: list[st
             axes.plot(rows[column], rows["test_mse"], marker, color=color, markersize=4, label=group, alpha=0.85)
     place = means.loc[SOFTADAPT, [column, "test_mse"]]
     if not place.isna().any():
-        axes.annotate("SoftAdapt", place, (6, 3), textcoords="offset points", fontsize=7, color=VERMILION, ha="left")
+        axes.annotate(
+            "SoftAdapt", place, (0, -14), textcoords="offset points", fontsize=7, color=VERMILION, ha="center"
+        )
     axes.set(xscale="log", yscale="log", xlabel=f"{YARDSTICKS[yardstick]} (less is sparser)")
     axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axes.minorticks_off()

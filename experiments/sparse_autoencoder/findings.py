@@ -269,7 +269,7 @@ class Findings:
         return ratio_over_seeds((places[seeds] / others[seeds]).to_numpy())
 
     def normalized(self, *, variant: str, yardstick: str) -> Estimate | None:
-        """Test error at equal sparsity with normalised rates, over that with plain ones."""
+        """Test error at equal sparsity with normalized slopes, over that with plain ones."""
         theirs = {"original": f"{SOFTADAPT}-original", "loss_weighted": SOFTADAPT}[variant]
         return self.frontier(yardstick=yardstick, ours=f"{theirs}-normalized", theirs=theirs)
 
