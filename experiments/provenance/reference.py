@@ -13,6 +13,7 @@ import pandas as pd
 from experiments.evidence import lineage, reading, rows
 from experiments.evidence.manuscript import LARGER
 from experiments.evidence.specifications import load_ledger
+from experiments.evidence.statistics import FEWEST
 from experiments.evidence.tables import markdown, readable
 from experiments.runs.errors import UserError, run_main
 from experiments.runs.files import sha256, write_json, write_text
@@ -33,7 +34,7 @@ RESULTS = ("<!-- results: begin -->", "<!-- results: end -->")
 WORDS = {"hinges": "hinge on a choice"}
 """Verdict -> how a count of it reads."""
 
-WITHHELD = ("figure_3_train_faces", "prior_samples")
+WITHHELD = ("figure_3_train_faces",)
 """Neither CelebA nor a folder of somebody's images may be redistributed; only the six faces of Figure 4 are kept."""
 
 
@@ -223,11 +224,17 @@ def replaced(*places: Path) -> Iterator[list[Path]]:
 def results_to_keep(settings: Settings) -> list[str]:
     """Files of the results that a reference keeps as they are. LaTeX is left out, since the CSV files have the numbers.
 
-    ``numbers.json`` is of the manuscript, which only scales with every experiment have.
+    ``numbers.json`` is of the manuscript, which only scales with every experiment have. With too few seeds for verdicts
+    there is no ledger.
     """
+    ledger = ["claims", "specifications"] if _enough_seeds(settings) else []
     tables = [f"tables/{table}" for room in settings.rooms for table in captions(room, "tables")]
-    files = [f"{name}{suffix}" for name in ("claims", "specifications", *tables) for suffix in (".csv", ".md")]
+    files = [f"{name}{suffix}" for name in (*ledger, *tables) for suffix in (".csv", ".md")]
     return [*files, *(["numbers.json"] if settings.complete else [])]
+
+
+def _enough_seeds(settings: Settings) -> bool:
+    return all(len(section.seeds) >= FEWEST for section in settings.rooms.values() if hasattr(section, "seeds"))
 
 
 def pictures_to_keep(settings: Settings) -> list[str]:
