@@ -35,8 +35,8 @@ def judge(claims: list[Claim], ledger: Ledger, findings: Mapping[str, Any]) -> t
     """Measure and judge claims.
 
     The claims of the paper are one family, corrected by Bonferroni's method: a specification is decided only if its p value
-    times the number of claims that are tested is below the level. So whichever specification of each claim is looked at,
-    the chance of any false decision stays below the level.
+    times the number of claims that are tested is below the level. For one specification of each claim, named beforehand,
+    the chance of any false decision then stays below the level. Sweeps have no p value and stand outside.
 
     Args:
         claims: what to judge.
