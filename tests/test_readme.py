@@ -147,22 +147,21 @@ def test_the_summary_of_the_readme_has_at_most_ten_rows():
 
 def test_the_table_of_celeba_holds_the_committed_numbers():
     text = Path("experiments/introvae/README.md").read_text(encoding="utf-8")
-    cells = [[cell.strip(" `|") for cell in line.split(" | ")] for line in text.splitlines() if line.startswith("| ")]
-    header = cells.index(["", "fixed", "softadapt", "softadapt-three"])
-    shown = {name: values for name, *values in cells[header + 2 : header + 7]}
+    lines = re.findall(r"^\| `([\w-]+)` \| (\d) \| (.*) \|$", text, re.MULTILINE)
     committed = {}
-    for folder in ("celeba-10k", "celeba-10k-three"):
-        for part in ("held_out", "methods"):
-            table = pd.read_csv(f"results/reference/{folder}/tables/introvae_{part}.csv").set_index("method")
-            for method, rows in table.groupby(level=0):
-                committed.setdefault(method, {}).update(rows.iloc[-1])
-    for place, method in enumerate(("fixed", "softadapt", "softadapt-three")):
-        run = committed[method]
-        assert float(shown["held-out PSNR, dB"][place]) == round(run["psnr"], 2)
-        assert float(shown["distance of samples from held-out images (sliced Wasserstein)"][place]) == round(
-            run["prior_swd"], 3
-        )
-        assert float(shown["pooled NIQE of samples"][place]) == round(run["prior_niqe"], 2)
-        divergences = [float(value) for value in shown["KL of real images / of samples, nats"][place].split("/")]
-        assert divergences == [round(run["kl_real"]), round(run["kl_sampled"])]
-        assert shown["verdict of the run"][place] == run["verdict"]
+    for folder in ("celeba-10k", "celeba-10k-three", "celeba-10k-seed-1"):
+        rows = pd.read_csv(f"results/reference/{folder}/runs.csv").sort_values("epoch")
+        committed |= {
+            (run, str(seed)): row
+            for run, seed, row in zip(rows["run"], rows["seed"], rows.to_dict("records"), strict=True)
+        }
+    assert {(run, seed) for run, seed, _ in lines} == committed.keys()
+    for run, seed, cells in lines:
+        row = committed[run, seed]
+        assert cells.split(" | ") == [
+            f"{row['held_out_psnr']:.2f}",
+            f"{row['prior_swd']:.3f}",
+            f"{row['prior_niqe']:.2f}",
+            f"{row['kl_real']:.0f} / {row['kl_sampled']:.0f}",
+            row["verdict"],
+        ]
