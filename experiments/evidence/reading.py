@@ -285,8 +285,8 @@ class Runs:
                 f"{self._table}: lacks {len(lacking)} of {len(wanted)} runs of {self.room}, such as {name}, "
                 f"seed {seed}; run the workflow again"
             )
-        named = [run in set(wanted) for run in zip(rows["run"], rows["seed"], strict=True)]
-        return typed(rows[named])
+        named = set(wanted)
+        return typed(rows[[run in named for run in zip(rows["run"], rows["seed"], strict=True)]])
 
     def folder(self, name: str, seed: int) -> FinishedRun:
         """The finished run of a name and seed. It stays open, so that several figures read its files once.
