@@ -14,7 +14,7 @@ sys.path.insert(0, workflow.basedir)
 from experiments import scale as suite
 from experiments.runs import checks, job_lines
 from experiments.runs.errors import EXIT_USER_ERROR, UserError
-from experiments.runs.jobs import Jobs, captions, drawn, modules
+from experiments.runs.jobs import Jobs, captions, drawn, modules, results_named_in
 
 from snakemake.logging import logger
 

@@ -1,7 +1,6 @@
 """Compile the manuscript: gather the numbers that its sentences quote, then let Typst insert them and the figures."""
 
 import math
-import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ from experiments.evidence import lineage, reading
 from experiments.evidence.specifications import LEDGER, load_ledger
 from experiments.runs.errors import UserError, run_main
 from experiments.runs.files import atomic_path, write_json
+from experiments.runs.jobs import results_named_in
 from experiments.scale import Settings
 
 MANUSCRIPT = Path("paper/paper.typ")
@@ -78,7 +78,7 @@ def readable_by_typst(settings: Settings) -> Iterator[Path]:
     yield reading.results(settings) / "claims.csv"
     yield from sorted((reading.results(settings) / "tables").glob("[!.]*.csv"))
     yield from sorted(reading.figures(settings).glob("[!.]*.pdf"))
-    yield from map(Path, sorted(set(re.findall(r'"/(results/[^"]+)"', MANUSCRIPT.read_text(encoding="utf-8")))))
+    yield from map(Path, results_named_in(MANUSCRIPT))
 
 
 def compile_manuscript(settings: Settings) -> None:

@@ -7,7 +7,7 @@ LEDGER, CURVES = "paper/claims.yaml", {"experiments/evidence/specification_curve
 QUOTED = sorted(
     {
         *(str(path) for path in Path("results/reference").glob("*/claims.csv") if path.parent.name != SETTINGS.scale),
-        *re.findall(r"results/reference/[\w./-]+", Path("paper/paper.typ").read_text(encoding="utf-8")),
+        *results_named_in(Path("paper/paper.typ")),
     }
 )
 

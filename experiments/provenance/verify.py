@@ -11,6 +11,7 @@ compares code too, makes such runs anew.
 """
 
 import json
+import shlex
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -93,7 +94,7 @@ def verify(settings: Settings, config: str) -> Report:
         _run(folder, report, data)
     for name, checksum in data.items():
         fetched = f"remove it and run python -m experiments.data fetch {name.split('/')[0]}"
-        fetched += f" --data-dir {settings.data_dir}" if settings.data_dir != "data" else ""
+        fetched += f" --data-dir {shlex.quote(settings.data_dir)}" if settings.data_dir != "data" else ""
         remedy = fetched if name in known else f"restore it, or remove the runs that read it and run {report.rerun}"
         report.checks.append(Check(Path(settings.data_dir, name), checksum, remedy))
     _lineage(settings, report)

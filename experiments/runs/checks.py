@@ -20,7 +20,8 @@ FOLDER = Path(".snakemake/checked")
 def check(scale: Any, source: str) -> None:
     """Call ``check(scale, source)`` of the ``run.py`` of every room that the scale has and that defines one.
 
-    Claims judge the last epoch, so it must be a report epoch. Nothing is called where the same settings have passed with the same code before.
+    Claims judge the last epoch, so it must be a report epoch. Nothing is called where the same settings have passed with the
+    same code before.
 
     Raises:
         UserError: one line naming `source` and the key.

@@ -97,9 +97,8 @@ def run_main(main: Callable[[], None]) -> NoReturn:
     Ctrl-C exits with 130 and SIGTERM with 75, each with one line, after temporary files are removed. Output that nobody
     reads any longer, as in ``command | head``, exits with 141 in silence.
     """
-    atexit.register(
-        _ignore_signals
-    )  # the work is done by then, and a signal would only garble the end of the interpreter
+    # At exit the work is done, and a signal would only garble the end of the interpreter.
+    atexit.register(_ignore_signals)
     try:
         with on_signals(_stop):
             main()

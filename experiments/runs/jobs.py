@@ -7,6 +7,7 @@ memory asks for more when it is tried again.
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -113,3 +114,8 @@ def modules(*names: str) -> list[str]:
 def _relative(paths: Iterable[Path]) -> list[str]:
     """Paths as seen from the working directory, so that a checkout that moves keeps its results."""
     return [os.path.relpath(path) for path in paths]
+
+
+def results_named_in(path: Path) -> list[str]:
+    """Files below ``results/`` that a manuscript opens by their whole path, as those of other scales; sorted."""
+    return sorted(set(re.findall(r'"/(results/[^"]+)"', path.read_text(encoding="utf-8"))))

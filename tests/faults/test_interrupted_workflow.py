@@ -49,7 +49,7 @@ def workflow(folder, *options):
 
 
 def results(folder):
-    """What must be equal: the runs' results, the tables and the claims. Times stand in columns of their own."""
+    """The files that must be equal: results of runs, tables and claims, without their columns of times."""
     import pandas as pd
 
     found = {}

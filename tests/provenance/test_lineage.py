@@ -308,7 +308,7 @@ def test_a_redrawn_scale_has_its_specifications_and_a_record_of_them(analysed, m
 
 
 def test_committed_rows_alone_give_a_row_for_every_specification_that_they_answer(tmp_path, monkeypatch):
-    """What ``make figures SCALE=celeba-10k`` does. Its one seed decides nothing, but is measured with two weights."""
+    """As by ``make figures SCALE=celeba-10k``: one seed decides nothing, but every claim on two weights is measured."""
     shutil.copytree("paper", tmp_path / "paper")
     shutil.copytree("config", tmp_path / "config")
     shutil.copytree("results/reference/celeba-10k", tmp_path / "results/reference/celeba-10k")

@@ -1,4 +1,4 @@
-"""What is kept of a finished scale, and that nothing of the old reference is lost when that fails."""
+"""A reference keeps the small results of a finished scale; if keeping fails, the old reference stays whole."""
 
 import json
 import re

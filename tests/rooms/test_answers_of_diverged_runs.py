@@ -423,7 +423,7 @@ def test_figures_show_no_epoch_that_a_seed_lacks(scale):
 
 
 def test_numbers_of_the_manuscript(scale):
-    """What SoftAdapt has not is null there, and so is the lambda that is as sparse."""
+    """SoftAdapt diverged: its means are null in the JSON file, and so is the lambda of equal sparsity."""
     scale.diverge("sparse_autoencoder", "softadapt", 12, 3)
     settings = scale.write("sparse_autoencoder", "digit_classifier")
     adapter.write_ledger(settings, DIGITS)
